@@ -1,0 +1,110 @@
+"""Every name a user can type, and where it lives. Pure data: importing this imports nothing else.
+
+One line here and one file there add an architecture, a source, an explainer or a recipe.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any, NamedTuple
+
+from covidcxr_tf.errors import UsageError
+
+
+class Entry(NamedTuple):
+    """Where a name lives (``module:function``) and one line for people."""
+
+    target: str
+    summary: str
+
+
+ARCHS: dict[str, Entry] = {
+    "base": Entry("covidcxr_tf.models.base:build", "five convolutions, three dense layers (Haghanifar 2020, 4.1)"),
+    "chexnet": Entry(
+        "covidcxr_tf.models.chexnet:build", "COVID-CXNet: DenseNet121 and a small head (Haghanifar 2020, 4.3)"
+    ),
+    "unet": Entry("covidcxr_tf.models.unet:build", "U-Net for lungs (Ronneberger 2015; Haghanifar 2020, 3.2)"),
+}
+
+RECIPES: dict[str, Entry] = {
+    "covid_cxnet": Entry("covidcxr_tf.recipes.covid_cxnet", "COVID-CXNet and its base model, flat and hierarchical"),
+    "lung_segmentation": Entry("covidcxr_tf.recipes.lung_segmentation", "lung U-Net"),
+}
+
+ENHANCERS: dict[str, Entry] = {
+    "clahe": Entry("covidcxr_tf.imaging.clahe:clahe", "contrast-limited adaptive histogram equalisation"),
+    "beasf": Entry("covidcxr_tf.imaging.beasf:beasf", "bi-histogram equalisation with adaptive sigmoid functions"),
+    "equalize": Entry("covidcxr_tf.imaging.equalise:equalize", "global histogram equalisation"),
+    "three-channel": Entry("covidcxr_tf.imaging.stack:three_channel", "BEASF, CLAHE and the film, stacked"),
+}
+
+EXPLAINERS: dict[str, Entry] = {
+    "gradcam": Entry("covidcxr_tf.explain.gradcam:gradcam", "Grad-CAM (Selvaraju 2017)"),
+    "gradcam++": Entry("covidcxr_tf.explain.gradcam:gradcam_plus_plus", "Grad-CAM++ (Chattopadhay 2018)"),
+    "scorecam": Entry("covidcxr_tf.explain.gradcam:scorecam", "Score-CAM (Wang 2020)"),
+    "saliency": Entry("covidcxr_tf.explain.gradcam:saliency", "gradient saliency (Simonyan 2014)"),
+    "lime": Entry("covidcxr_tf.explain.lime:lime", "LIME super-pixels (Ribeiro 2016)"),
+}
+
+SOURCES: dict[str, Entry] = {
+    name: Entry(f"covidcxr_tf.data.sources.{name.replace('-', '_')}:read", summary)
+    for name, summary in {
+        "folder": "one sub-folder a label",
+        "covid-cxnet": "armiro/COVID-CXNet's chest_xray_images",
+        "covid-chestxray": "ieee8023/covid-chestxray-dataset, metadata.csv",
+        "nih-cxr14": "NIH ChestX-ray14, Data_Entry_2017*.csv",
+        "rsna": "RSNA Pneumonia Detection Challenge, stage 2",
+        "kermany": "Kermany 2018, paediatric chest_xray/",
+        "montgomery": "NLM Montgomery County, CXR_png and ManualMask",
+        "shenzhen": "NLM Shenzhen, CXR_png and mask/",
+        "jsrt": "JSRT nodule films with SCR masks",
+        "hannover": "COVID-19 Image Repository of Hannover",
+        "figure1": "Figure 1 COVID-19 chest X-rays",
+        "actualmed": "Actualmed COVID-19 chest X-rays",
+        "covidx": "COVIDx train/test text files",
+        "radiography": "COVID-19 Radiography Database",
+    }.items()
+}
+
+AUDITS: dict[str, Entry] = {}
+
+KINDS = {
+    "archs": ARCHS,
+    "recipes": RECIPES,
+    "enhancers": ENHANCERS,
+    "explainers": EXPLAINERS,
+    "sources": SOURCES,
+    "audits": AUDITS,
+}
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name nearest to `name`, or an empty string."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{found[0]}'?" if found else ""
+
+
+def entry(kind: str, name: str) -> Entry:
+    """Return the entry of `name` in the table `kind`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such name; the message carries the known ones.
+    """
+    table = KINDS[kind]
+    if name not in table:
+        raise UsageError(
+            f"'{name}' is not among the {kind}",
+            expected=", ".join(table),
+            remedy=nearest(name, list(table)) or None,
+        )
+    return table[name]
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import and return the function (or module) behind `name` in the table `kind`."""
+    module_name, _, attribute = entry(kind, name).target.partition(":")
+    module = importlib.import_module(module_name)
+    return getattr(module, attribute) if attribute else module

@@ -1,0 +1,120 @@
+"""`covidcxr explain`: heat maps beside the bare film."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from covidcxr_tf.catalog import EXPLAINERS
+from covidcxr_tf.errors import DataError, UsageError
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--model", help="Run folder, .keras file or shipped model's name; the shipped classifier by default.")
+@click.option("--method", type=click.Choice(list(EXPLAINERS)), default="gradcam", show_default=True)
+@click.option("--target", metavar="CLASS", help="Class to look into; the predicted one by default.")
+@click.option("--out", default="explanations", show_default=True, metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of LIME's samples.")
+@click.option("--samples", default=1000, show_default=True, type=click.IntRange(2), help="LIME's perturbed films.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    images: tuple[str, ...],
+    model: str | None,
+    method: str,
+    target: str | None,
+    out: Path,
+    seed: int,
+    samples: int,
+    as_json: bool,
+) -> None:
+    """Show where on a film a model found its class.
+
+    IMAGE is a film (PNG, JPEG, WebP, TIFF, BMP, GIF, DICOM) or a folder of films. Each film gives a picture (bare film
+    and overlay), a heat map of the film's size and a JSON file. For research, not for diagnosis.
+    """
+    click.echo("for research, not for diagnosis", err=True)
+    if out.exists() and not out.is_dir():
+        raise UsageError("is a file", where=out, expected="a folder for the results", remedy="name another --out")
+    films, failed = _find(images)
+    document: dict[str, Any] = {"schema_version": 1, "films": [], "failed": failed}
+    if films:
+        options = {"method": method, "target": target, "seed": seed, "samples": samples}
+        document |= _explain(films, failed, model, out, as_json, options)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    if failed:
+        ctx.exit(DataError.exit_code)
+
+
+def _find(images: tuple[str, ...]) -> tuple[list[Path], list[dict[str, str]]]:
+    """Return the films that the arguments name, each once, and those arguments that name none."""
+    from covidcxr_tf.imaging.reading import find_images
+
+    films: dict[Path, None] = {}
+    failed: list[dict[str, str]] = []
+    for image in images:
+        try:
+            films |= dict.fromkeys(find_images([image]))
+        except DataError as fault:
+            _report(fault, image, failed)
+    return list(films), failed
+
+
+def _explain(
+    films: list[Path],
+    failed: list[dict[str, str]],
+    model: str | None,
+    out: Path,
+    as_json: bool,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Explain each film, print what came of it, and return the model's and the films' part of the JSON document."""
+    from covidcxr_tf.explain.files import distinct_stems, explain_file
+    from covidcxr_tf.explain.film import check_target
+    from covidcxr_tf.predict import describe, load_model_for_films
+    from covidcxr_tf.progress import Progress
+
+    loaded = load_model_for_films(model)
+    if options["target"] is not None:
+        check_target(loaded, options["target"])
+    origin = "shipped model" if model is None else "model"
+    if not as_json:
+        click.echo(f"{origin}: {describe(loaded)}")
+    done = []
+    for number, (path, stem) in enumerate(zip(films, distinct_stems(films)), start=1):
+        if len(films) > 1:
+            click.echo(f"film {number}/{len(films)}: {path}", err=True)
+        lime = options["method"] == "lime"
+        progress = Progress(options["samples"], f"LIME, {path.name}", "samples") if lime else None
+        try:
+            report = progress.advance if progress else None
+            done.append(explain_file(loaded, path, out, stem, **options, report=report))
+        except DataError as fault:
+            _report(fault, str(path), failed)
+            continue
+        if progress:
+            progress.close()
+        if not as_json:
+            _print(done[-1])
+    return {"model": {"origin": origin, "described": describe(loaded)}, "films": done}
+
+
+def _print(entry: dict[str, Any]) -> None:
+    chances = ", ".join(f"{name} {chance:.3f}" for name, chance in entry["probabilities"].items())
+    share, why = entry["heat_in_lungs"], entry.get("heat_in_lungs_why")
+    heat = f"heat in the lungs: {100 * share:.0f} %" if share is not None else f"heat in the lungs: unknown, {why}"
+    click.echo(f"{entry['path']}: {entry['predicted']} ({chances})")
+    click.echo(f"  {entry['method']} for {entry['target_class']}; {heat}")
+    for file in entry["files"].values():
+        click.echo(f"  {file}")
+
+
+def _report(fault: DataError, path: str, failed: list[dict[str, str]]) -> None:
+    click.echo(f"error: {fault}", err=True)
+    failed.append({"path": path, "error": str(fault)})

@@ -1,0 +1,90 @@
+"""The command `covidcxr`: a lazy table of commands, and the border where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from covidcxr_tf import __version__
+from covidcxr_tf.errors import CovidcxrError
+
+# name -> (module with a click command called `command`, one-line help). The help stands here so that the
+# root help loads no command: importing each to print its summary is what makes lazy groups slow.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("covidcxr_tf.cli.list", "Names of architectures, configs, explainers, sources, audits."),
+    "show": ("covidcxr_tf.cli.show", "A resolved config and where each value comes from."),
+    "data": ("covidcxr_tf.cli.data", "Make, import, check and split manifests."),
+    "segment": ("covidcxr_tf.cli.segment", "Find the lungs: masks, quality, overlays."),
+    "enhance": ("covidcxr_tf.cli.enhance", "CLAHE, BEASF, equalisation of one film."),
+    "prepare": ("covidcxr_tf.cli.prepare", "Films and a config to cached training shards."),
+    "train": ("covidcxr_tf.cli.train", "Train a model; writes a run folder."),
+    "predict": ("covidcxr_tf.cli.predict", "Films to a table of probabilities."),
+    "evaluate": ("covidcxr_tf.cli.evaluate", "Metrics with intervals, ROC, calibration."),
+    "explain": ("covidcxr_tf.cli.explain", "Heat maps beside the bare film."),
+    "weights": ("covidcxr_tf.cli.weights", "Convert and verify weight files."),
+    "doctor": ("covidcxr_tf.cli.doctor", "Versions, devices, shipped models, what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when one of them is asked for."""
+
+    def __init__(self, *args: object, commands_table: dict[str, tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.commands_table = commands_table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(self.commands_table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in self.commands_table:
+            return None
+        return importlib.import_module(self.commands_table[cmd_name][0]).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.commands_table.items()])
+
+
+@click.group(cls=LazyGroup, commands_table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="covidcxr")
+def cli() -> None:
+    """Chest X-rays of the COVID-19 literature: train, judge, look into. For research, never for diagnosis."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit with the code that `CovidcxrError` kinds carry."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        code = cli.main(args=argv, prog_name="covidcxr", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except CovidcxrError as known:
+        click.echo(f"error: {known}", err=True)
+        code = known.exit_code
+    except BrokenPipeError:
+        # `covidcxr list | head`: the reader has gone, which is no fault of anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception:
+        traceback.print_exc()
+        click.echo("error: this is a defect of covidcxr; please report it with the lines above", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

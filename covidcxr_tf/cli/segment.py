@@ -1,0 +1,36 @@
+"""`covidcxr segment`: lungs of films."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", required=True, metavar="DIR", help="Folder for masks, overlays and the new manifest.")
+@click.option("--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped name.")
+@click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
+@click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(inputs: tuple[str, ...], out: str, model: str, root: str | None, skip_bad: int, as_json: bool) -> None:
+    """Find the lungs of films, folders or a manifest: masks, overlays, quality."""
+    from covidcxr_tf.segment import LungFinder
+    from covidcxr_tf.segmentation_files import films_of, segment_films
+
+    films = films_of(inputs, root)
+    finder = LungFinder.load(model)
+    done = segment_films(films, finder, out, skip_bad=skip_bad)
+    for fault in done.bad:
+        click.echo(f"left out: {fault}", err=True)
+    if as_json:
+        rows = [{key: value for key, value in row.items() if key != "file"} for row in done.rows]
+        click.echo(json.dumps({"model": finder.identity(), "manifest": str(done.manifest), "films": rows}, indent=2))
+        return
+    for row in done.rows:
+        quality = row["lung_mask_quality"]
+        why = f" ({', '.join(quality['reasons'])})" if quality["reasons"] else ""
+        click.echo(f"{row['mask_path']}: {quality['verdict']}{why}")
+    click.echo(f"lung network: {finder.name}, sha256 {finder.sha256[:12]}")
+    click.echo(f"manifest: {done.manifest} (use with --root {done.root})")

@@ -1,0 +1,85 @@
+"""`covidcxr train`: a config to a run folder."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from covidcxr_tf.catalog import ARCHS, entry
+from covidcxr_tf.errors import UsageError
+
+#: Architecture -> config that `--arch` stands for, where the names differ.
+DEFAULT_CONFIGS = {"chexnet": "chexnet", "base": "base", "unet": "unet"}
+
+
+@click.command()
+@click.option("--arch", metavar="NAME", help=f"Architecture with its default config: {', '.join(ARCHS)}.")
+@click.option("--config", "config_name", metavar="FILE", help="A TOML file, or the name of a shipped config.")
+@click.option("--data", metavar="MANIFEST", help="Manifest of films; without it synthetic films are made.")
+@click.option("--root", metavar="DIR", help="Folder that the manifest's paths start from, if not its own.")
+@click.option("--out", metavar="RUN", help="Run folder; by default runs/NAME.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, as in train.epochs=3.")
+@click.option("--epochs", type=click.IntRange(1), help="Short for --set train.epochs=N.")
+@click.option("--init", metavar="WEIGHTS", help="imagenet, none, chexnet:FILE or FILE.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of split, weights, order and augmentation.")
+@click.option("--skip-bad", type=click.IntRange(0), default=0, help="Set aside up to N unreadable films.")
+@click.option("--devices", default="all", show_default=True, metavar="N|all|cpu", help="Devices to train on.")
+@click.option("--smoke", is_flag=True, help="The same run, shrunk to about a minute of CPU.")
+@click.option("--find-lr", is_flag=True, help="Only run the learning-rate range test and print its curve's best.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def command(
+    arch: str | None,
+    config_name: str | None,
+    data: str | None,
+    root: str | None,
+    out: str | None,
+    overrides: tuple[str, ...],
+    epochs: int | None,
+    init: str | None,
+    seed: int | None,
+    skip_bad: int,
+    devices: str,
+    smoke: bool,
+    find_lr: bool,
+    as_json: bool,
+) -> None:
+    """Train a model; writes a run folder with model, predictions, metrics and figures."""
+    if (arch is None) == (config_name is None):
+        raise UsageError("name either --arch or --config", expected="one of the two, as in --arch chexnet")
+    if arch is not None:
+        entry("archs", arch)
+    given = {"data.manifest": data, "data.root": root, "model.init": init}
+    changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
+    changes += [f"train.epochs={epochs}"] if epochs is not None else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    from covidcxr_tf.config import load_config
+
+    config = load_config(config_name or DEFAULT_CONFIGS.get(str(arch), str(arch)), changes, smoke=smoke)
+    if not config.data.manifest:
+        click.echo(
+            "no --data: training on SYNTHETIC films. What comes out shows that the tool works, and nothing about "
+            "patients.",
+            err=True,
+        )
+    from pathlib import Path
+
+    from covidcxr_tf.train.run_dir import free_folder
+
+    folder = Path(out) if out else free_folder(Path("runs") / config.name)
+    if find_lr:
+        from covidcxr_tf.recipes.learning_rate import find_learning_rate
+
+        found = find_learning_rate(config, folder, devices=devices, skip_bad=skip_bad)
+        click.echo(f"steepest fall of the loss at a learning rate of {found.suggestion:.2g}; curve: {found.figure}")
+        return
+    from covidcxr_tf.recipes.execute import execute
+
+    outcome = execute(config, folder, devices=devices, skip_bad=skip_bad)
+    if as_json:
+        click.echo(json.dumps({"run": str(outcome.run.folder), "metrics": outcome.metrics}, indent=2))
+        return
+    from covidcxr_tf.report.summary import summarise
+
+    click.echo(summarise(outcome.metrics))
+    click.echo(f"run folder: {outcome.run.folder}")

@@ -1,0 +1,302 @@
+"""Experiments as TOML files: read, override, check, hash.
+
+A config is data. One file in ``configs/`` holds one experiment; ``[source]`` says for each value where it
+comes from (a paper's locator, or ``ours: reason``); ``[smoke]`` shrinks the same run to a minute of CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from covidcxr_tf.catalog import ARCHS, RECIPES, nearest
+from covidcxr_tf.errors import ConfigError
+
+Channel = Literal["raw", "clahe", "beasf", "equalize"]
+
+
+class _Table(BaseModel):
+    """A frozen table that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataConfig(_Table):
+    """Which films, and how they are split."""
+
+    manifest: str = ""
+    root: str = ""
+    sources: tuple[str, ...] = ()  # keep only films of these sources; empty: all
+    ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    demo_patients: int = Field(60, ge=6)  # size of the synthetic set where no manifest is given
+    demo_size: int = Field(512, ge=64)
+
+
+class ImageConfig(_Table):
+    """The one path for pixels: film (H, W) -> uint8 (size, size, len(channels))."""
+
+    size: int = Field(320, ge=16, le=4096)  # px, square
+    channels: tuple[Channel, ...] = ("beasf", "clahe", "raw")
+    gamma: float = Field(1.5, gt=0)  # BEASF slope
+    clip_limit: float = Field(2.0, gt=0)  # CLAHE
+    tiles: int = Field(8, ge=1, le=64)  # CLAHE, tiles x tiles
+    compat: Literal["ours", "authors"] = "ours"  # BEASF reading
+    lungs: Literal["none", "crop", "mask"] = "crop"
+    lung_margin: float = Field(0.05, ge=0, le=0.5)  # share of the lung box's height and width, each side
+    lung_model: str = "lung_unet"
+    histogram_reference: str = ""  # a film whose histogram every film is matched to; empty: none
+
+
+class ModelConfig(_Table):
+    """What is built and from which weights."""
+
+    init: str = "none"  # none | imagenet | chexnet:FILE | FILE
+    dropout: float = Field(0.2, ge=0, lt=1)
+    head_units: int = Field(10, ge=1)
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
+    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
+
+
+class AugmentConfig(_Table):
+    """Random changes while training; a range that holds only its neutral value is off."""
+
+    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    shift: float = Field(0.0, ge=0, le=0.5)  # share of the side
+    shear_degrees: float = Field(0.0, ge=0, le=45)
+    zoom: tuple[float, float] = (1.0, 1.0)  # > 1 magnifies
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    brightness: tuple[float, float] = (1.0, 1.0)  # factor
+    contrast: tuple[float, float] = (1.0, 1.0)  # factor around the mean
+    gamma: tuple[float, float] = (1.0, 1.0)
+    noise: float = Field(0.0, ge=0, le=0.5)  # standard deviation, of [0, 1]
+    invert: float = Field(0.0, ge=0, le=1)  # probability
+
+
+class TrainConfig(_Table):
+    """The optimisation."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(16, ge=1)  # over all devices
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd
+    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    loss: Literal["cross_entropy", "binary_cross_entropy", "bce_dice"] = "cross_entropy"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "balanced"
+    monitor: str = "val_loss"
+    reduce_lr_patience: int = Field(0, ge=0)  # epochs; 0: off
+    reduce_lr_factor: float = Field(0.1, gt=0, lt=1)
+    early_stopping_patience: int = Field(0, ge=0)  # epochs; 0: off
+    shuffle_buffer: int = Field(512, ge=1)  # films held in memory
+
+
+class Config(_Table):
+    """One experiment. ``classes`` maps a class to the labels it takes in, in the order of the model's outputs."""
+
+    name: str
+    recipe: str
+    arch: str
+    task: Literal["classification", "segmentation", "multilabel", "hierarchical"] = "classification"
+    compat: Literal["ours", "paper", "authors"] = "ours"
+    seed: int = 0
+    classes: dict[str, tuple[str, ...]] = {}
+    positive: str = ""  # class that sensitivities, ROC curves and cut-offs are about; empty: the last one
+    data: DataConfig = DataConfig()
+    image: ImageConfig = ImageConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    levels: dict[str, dict[str, Any]] = {}  # hierarchical: one table of overrides a level
+    source: dict[str, str] = {}
+    smoke: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _rules_across_fields(self) -> Config:
+        if self.arch not in ARCHS:
+            raise ValueError(f"arch '{self.arch}' is unknown; expected {', '.join(ARCHS)}")
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe '{self.recipe}' is unknown; expected {', '.join(RECIPES)}")
+        if self.task in ("classification", "hierarchical") and len(self.classes) < 2:
+            raise ValueError('classes needs at least two entries, as in [classes] normal = ["normal"]')
+        seen: dict[str, str] = {}
+        for name, labels in self.classes.items():
+            for label in labels:
+                if label in seen:
+                    raise ValueError(f"label '{label}' is in the classes '{seen[label]}' and '{name}'")
+                seen[label] = name
+        if self.positive and self.positive not in self.classes:
+            raise ValueError(f"positive '{self.positive}' is not a class; expected {', '.join(self.classes)}")
+        if abs(sum(self.data.ratios) - 1) > 1e-9 or min(self.data.ratios) < 0:
+            raise ValueError(f"data.ratios {self.data.ratios} must be non-negative and sum to 1")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs."""
+        return tuple(self.classes)
+
+    @property
+    def positive_class(self) -> str:
+        """The class that ROC curves and cut-offs are about."""
+        return self.positive or (self.class_names[-1] if self.classes else "")
+
+    def digest(self, *tables: str) -> str:
+        """Return the SHA-256 (hex) of the whole config, or of the named top-level entries only."""
+        dumped = self.model_dump(mode="json")
+        if tables:
+            dumped = {key: dumped[key] for key in tables}
+        return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()
+
+
+def config_folders() -> list[Path]:
+    """Return the folders where named configs are looked for: the checkout's, then the installed package's."""
+    here = Path(__file__).resolve().parent
+    return [folder for folder in (here.parent / "configs", here / "configs") if folder.is_dir()]
+
+
+def list_configs() -> dict[str, Path]:
+    """Return name -> file of every shipped config."""
+    found: dict[str, Path] = {}
+    for folder in config_folders():
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the file of a config given by path or by shipped name.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither such a file nor such a name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = list_configs()
+    stem = path.name.removesuffix(".toml")
+    if len(path.parts) == 1 and stem in known:
+        return known[stem]
+    raise ConfigError(
+        f"there is no config '{name}'",
+        expected=f"a file or one of {', '.join(known)}",
+        remedy=nearest(stem, list(known)) or None,
+    )
+
+
+def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool = False) -> Config:
+    """Return a checked, frozen config.
+
+    Parameters
+    ----------
+    name : str or path
+        A TOML file, or the name of a shipped config.
+    overrides : iterable of str
+        ``"train.epochs=3"``: dotted key, then a TOML value (a bare word is taken as text).
+    smoke : bool
+        Lay the file's ``[smoke]`` table over it before the overrides.
+
+    Raises
+    ------
+    ConfigError
+        For an unreadable file, an unknown key (with the nearest valid one), or a value that breaks a rule.
+    """
+    path = find_config(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
+        raise ConfigError(f"not readable as TOML: {cause}", where=path) from cause
+    if smoke:
+        table = merge(table, table.get("smoke", {}))
+    for override in overrides:
+        table = merge(table, _parse_override(override))
+    return check_config(table, where=str(path))
+
+
+def check_config(table: Mapping[str, Any], where: str = "config") -> Config:
+    """Return the `Config` for a plain nested table, or raise `ConfigError` naming each fault."""
+    try:
+        return Config.model_validate(dict(table))
+    except ValidationError as cause:
+        raise ConfigError("; ".join(_explain_fault(fault) for fault in cause.errors()), where=where) from cause
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on it, table by table. ``classes`` is replaced whole: its order matters."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping) and key != "classes":
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'{text}' is no override", expected="KEY=VALUE, as in train.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    nested: Any = value
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _explain_fault(fault: Any) -> str:
+    location = [str(part) for part in fault["loc"]]
+    key = ".".join(location) or "config"
+    if fault["type"] == "extra_forbidden":
+        table: Any = Config
+        for part in location[:-1]:
+            field = table.model_fields.get(part)
+            table = field.annotation if field is not None else table
+        hint = nearest(location[-1], list(getattr(table, "model_fields", {})))
+        return f"unknown key '{key}'" + (f", {hint}" if hint else "")
+    if fault["type"] == "value_error":
+        return f"{key}: {fault['ctx']['error']}" if location else str(fault["ctx"]["error"])
+    return f"{key}: {fault['msg']}, got {fault.get('input')!r}"
+
+
+def dump_toml(config: Config) -> str:
+    """Return the resolved config as TOML text that `load_config` reads back to an equal config."""
+    return _toml_table(config.model_dump(mode="json"), ())
+
+
+def _toml_table(table: Mapping[str, Any], prefix: tuple[str, ...]) -> str:
+    lines: list[str] = []
+    nested: list[str] = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            nested.append(_toml_table(value, (*prefix, key)))
+        elif value is not None:
+            lines.append(f"{_toml_key(key)} = {_toml_value(value)}")
+    head = f"\n[{'.'.join(_toml_key(part) for part in prefix)}]\n" if prefix else ""
+    return head + "".join(f"{line}\n" for line in lines) + "".join(nested)
+
+
+def _toml_key(key: str) -> str:
+    return key if key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key) else json.dumps(key)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        # JSON strings are TOML basic strings, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -1,0 +1,304 @@
+"""``metrics.json`` for single-label classification: each metric with its patient-bootstrap interval.
+
+Everything is computed from film weights: ones give the value, each resample's counts the interval. A metric that is
+not defined (a class without films, nobody called) is null and says why; it is never 0 and never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from covidcxr_tf.errors import UsageError
+from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, bootstrap, describe, patient_numbers
+from covidcxr_tf.evaluate.calibration import brier_terms, calibration_pairs, reliability, weighted_ece
+from covidcxr_tf.evaluate.roc import RankedScores, ratio
+from covidcxr_tf.evaluate.table import (
+    PREFIX,
+    check_predictions,
+    class_indices,
+    class_names,
+    probabilities,
+    sources,
+)
+
+Key = tuple[str, ...]
+PER_CLASS = ("sensitivity", "specificity", "precision", "f1", "auroc", "auprc")
+OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "auprc", "ece", "brier")
+
+
+@dataclass(frozen=True)
+class Films:
+    """Predictions as arrays: `truth` and `called` hold class numbers, `probs` is float64 [films, classes]."""
+
+    classes: tuple[str, ...]
+    positive: int
+    truth: npt.NDArray[np.int64]
+    called: npt.NDArray[np.int64]
+    probs: Floats
+    patient_ids: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def rows(self, chosen: npt.NDArray[np.bool_]) -> Films:
+        """Return the chosen films only."""
+        return Films(
+            self.classes,
+            self.positive,
+            self.truth[chosen],
+            self.called[chosen],
+            self.probs[chosen],
+            self.patient_ids[chosen],
+        )
+
+    def support(self) -> list[int]:
+        """Return the number of films of each class."""
+        return [int(count) for count in np.bincount(self.truth, minlength=len(self.classes))]
+
+
+def evaluate_table(
+    table: pd.DataFrame,
+    positive: str | None = None,
+    threshold: float | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    threshold_from: str | None = None,
+) -> dict[str, Any]:
+    """Return the document of ``metrics.json``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A predictions table (``read_predictions``).
+    positive : str, optional
+        The class that ROC curves and cut-offs are about; the last one if omitted.
+    threshold : float, optional
+        Two classes only: films whose probability of `positive` is at least this are called positive. Omitted:
+        the most probable class is called. The table's own ``predicted`` is not used; ``predicted_changed`` counts
+        the films where it differs.
+    resamples, seed : int
+        Of the bootstrap over patients.
+    threshold_from : str, optional
+        Where the threshold comes from, for the record.
+
+    Returns
+    -------
+    dict
+        As CONTRACT.md has it. Each metric is ``{"value", "ci95"}``; ``auroc`` and ``auprc`` are those of `positive`
+        for two classes and the mean over one-against-rest for more (``kind`` says so). ``by_source`` repeats the
+        overall metrics in each source. ``within_source`` is the AUC of `positive` against the rest inside each source:
+        where label and source go together, only this one says something about the disease.
+
+    Raises
+    ------
+    UsageError
+        An unknown class, a threshold outside [0, 1] or with more than two classes.
+    ManifestError
+        A faulty table.
+    """
+    table = check_predictions(table)
+    films = _films(table, positive, threshold)
+    values, samples, patients = _measure(films, resamples, seed)
+    kinds = _kinds(films)
+    result: dict[str, Any] = {
+        "schema_version": 1,
+        "n": len(films),
+        "patients": patients,
+        "splits": sorted(set(table["split"])) if "split" in table.columns else [],
+        "classes": list(films.classes),
+        "positive": films.classes[films.positive],
+        "threshold": threshold,
+        "threshold_from": "argmax" if threshold is None else threshold_from or "given",
+        "bootstrap": {"unit": "patient", "method": "percentile", "level": LEVEL, "resamples": resamples, "seed": seed},
+    }
+    if "predicted" in table.columns:
+        result["predicted_changed"] = int(np.sum(class_indices(table["predicted"], films.classes) != films.called))
+    for name in OVERALL:
+        result[name] = _metric(films, values, samples, patients, (name,)) | kinds.get(name, {})
+    result["per_class"] = {
+        name: {metric: _metric(films, values, samples, patients, (name, metric)) for metric in PER_CLASS}
+        | {"support": support}
+        for name, support in zip(films.classes, films.support(), strict=True)
+    }
+    result["confusion"] = confusion(films.truth, films.called, len(films.classes)).tolist()
+    result["by_source"], result["within_source"] = _by_source(films, sources(table), resamples, seed)
+    return result
+
+
+def confusion(
+    truth: npt.NDArray[np.int64], called: npt.NDArray[np.int64], number_of_classes: int
+) -> npt.NDArray[np.int64]:
+    """Return counts int64 [true class, called class]."""
+    cells = np.bincount(truth * number_of_classes + called, minlength=number_of_classes**2)
+    return cells.reshape(number_of_classes, number_of_classes)
+
+
+def call_classes(probs: Floats, positive: int, threshold: float | None) -> npt.NDArray[np.int64]:
+    """Return the called class of each film: by `threshold` on the positive one of two, else the most probable."""
+    if threshold is None:
+        return probs.argmax(axis=1)
+    return np.where(probs[:, positive] >= threshold, positive, 1 - positive)
+
+
+def count_ratios(hits: Floats, support: Floats, called: Floats, total: Floats) -> dict[str, Floats]:
+    """Return sensitivity, specificity, precision and F1 of one class from (weighted) counts, NaN where undefined.
+
+    Parameters
+    ----------
+    hits, support, called, total : float64 [K]
+        Films of the class that were called so; films of the class; films called so; all films. Every array has one
+        entry a resample.
+
+    Returns
+    -------
+    dict
+        Name -> float64 [K]. F1 of a class without films is undefined, not 0: there was nothing to find.
+    """
+    rest = total - support
+    f1 = ratio(2 * hits, support + called)
+    return {
+        "sensitivity": ratio(hits, support),
+        "specificity": ratio(rest - (called - hits), rest),
+        "precision": ratio(hits, called),
+        "f1": np.where(support > 0, f1, np.nan),
+    }
+
+
+def _films(table: pd.DataFrame, positive: str | None, threshold: float | None) -> Films:
+    classes = class_names(table)
+    positive = classes[-1] if positive is None else positive
+    if positive not in classes:
+        raise UsageError(f"'{positive}' is no class of the table", expected=", ".join(classes))
+    if threshold is not None and len(classes) != 2:
+        raise UsageError(f"a threshold with {len(classes)} classes", expected="two classes", remedy="leave it out")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold {threshold}", expected="a number from 0 to 1")
+    number = classes.index(positive)
+    probs = probabilities(table, classes)
+    return Films(
+        classes,
+        number,
+        class_indices(table["label"], classes),
+        call_classes(probs, number, threshold),
+        probs,
+        table["patient_id"].to_numpy(object),
+    )
+
+
+def _measure(films: Films, resamples: int, seed: int) -> tuple[dict[Key, float], dict[Key, Floats], int]:
+    """Return every metric on the whole set, in each resample, and the number of patients."""
+    statistics = _statistics(films)
+    values = {key: float(value[0]) for key, value in statistics(np.ones((len(films), 1))).items()}
+    patients = patient_numbers(films.patient_ids)[1]
+    samples = bootstrap(statistics, films.patient_ids, resamples if patients > 1 else 0, seed)
+    return values, samples, patients
+
+
+def _statistics(films: Films) -> Callable[[Floats], dict[Key, Floats]]:
+    """Return the function from film weights [films, K] to every metric [K]; what can be prepared is."""
+    number = len(films.classes)
+    cells = np.zeros((number**2, len(films)))
+    cells[films.truth * number + films.called, np.arange(len(films))] = 1
+    ranked = [RankedScores.sort(films.probs[:, c], films.truth == c) for c in range(number)]
+    predicted, came_true, _ = calibration_pairs(films.probs, films.truth, films.positive)
+    bins = reliability(predicted, came_true)
+    brier = brier_terms(films.probs, films.truth)
+
+    def statistics(weights: Floats) -> dict[Key, Floats]:
+        counts = (cells @ weights).reshape(number, number, -1)
+        total, support, called = counts.sum(axis=(0, 1)), counts.sum(axis=1), counts.sum(axis=0)
+        result: dict[Key, Floats] = {("accuracy",): ratio(np.einsum("cck->k", counts), total)}
+        for c, name in enumerate(films.classes):
+            for metric, value in count_ratios(counts[c, c], support[c], called[c], total).items():
+                result[name, metric] = value
+            result[name, "auroc"], result[name, "auprc"] = ranked[c].areas(weights)
+        for name, part in (("balanced_accuracy", "sensitivity"), ("macro_f1", "f1")):
+            result[name,] = np.mean([result[c, part] for c in films.classes], axis=0)
+        for area in ("auroc", "auprc"):
+            judged = [films.classes[films.positive]] if number == 2 else films.classes
+            result[area,] = np.mean([result[c, area] for c in judged], axis=0)
+        result["ece",] = weighted_ece(bins, predicted, came_true, weights)
+        result["brier",] = ratio(brier @ weights, total)
+        return result
+
+    return statistics
+
+
+def _by_source(
+    films: Films, source: npt.NDArray[np.object_], resamples: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    by_source: dict[str, Any] = {}
+    within: dict[str, Any] = {}
+    positive = films.classes[films.positive]
+    for name in sorted(set(source)):
+        part = films.rows(source == name)
+        values, samples, patients = _measure(part, resamples, seed)
+        # A class that the source does not hold leaves the balanced and macro figures undefined.
+        by_source[name] = {
+            "n": len(part),
+            "patients": patients,
+            "support": dict(zip(films.classes, part.support(), strict=True)),
+            **{metric: _metric(part, values, samples, patients, (metric,)) for metric in OVERALL},
+            **{m: _metric(part, values, samples, patients, (positive, m)) for m in ("sensitivity", "specificity")},
+        }
+        support = part.support()[films.positive]
+        within[name] = _metric(part, values, samples, patients, (positive, "auroc")) | {
+            "positives": support,
+            "rest": len(part) - support,
+        }
+    return by_source, within
+
+
+def _metric(
+    films: Films, values: dict[Key, float], samples: dict[Key, Floats], patients: int, key: Key
+) -> dict[str, Any]:
+    why = "" if np.isfinite(values[key]) else _why(films, key)
+    return describe(values[key], samples[key], patients, why)
+
+
+def _why(films: Films, key: Key) -> str:
+    """Return why a metric is undefined, in words."""
+    support = films.support()
+    if len(key) == 2:
+        name, metric = key
+        count = support[films.classes.index(name)]
+        if count == len(films) and metric in ("specificity", "auroc"):
+            return f"every film is {name}"
+        return f"no film is {name}" if not count else f"no film was called {name}"
+    judged: Iterable[int] = range(len(films.classes))
+    if key[0] in ("auroc", "auprc") and len(films.classes) == 2:
+        judged = [films.positive]
+    absent = [films.classes[c] for c in judged if not support[c]]
+    present = [films.classes[c] for c in judged if support[c]]
+    return f"no film is {_either(absent)}" if absent else f"every film is {_either(present)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(names)
+
+
+def _kinds(films: Films) -> dict[str, dict[str, Any]]:
+    """Return what the overall figures mean, which depends on the number of classes."""
+    positive = films.classes[films.positive]
+    binary = len(films.classes) == 2
+    _, _, calibrated = calibration_pairs(films.probs, films.truth, films.positive)
+    area = f"{positive} against the rest" if binary else "mean over classes, each against the rest"
+    return {
+        "auroc": {"kind": area},
+        "auprc": {"kind": f"average precision, {area}"},
+        "ece": {"kind": f"{calibrated}, bins of equal mass"},
+        "brier": {"kind": f"squared error, {'0 to 1' if binary else 'sum over classes, 0 to 2'}"},
+    }
+
+
+def one_against_rest(table: pd.DataFrame, name: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the probability of class `name` and whether each film is of it, for curves and cut-offs."""
+    if name not in class_names(table):
+        raise UsageError(f"'{name}' is no class of the table", expected=", ".join(class_names(table)))
+    return table[PREFIX + name].to_numpy(np.float64), (table["label"] == name).to_numpy(bool)

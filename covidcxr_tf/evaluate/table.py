@@ -1,0 +1,224 @@
+"""The predictions table: one row a film, the only thing that evaluation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from covidcxr_tf.errors import ManifestError, SplitError, UsageError
+from covidcxr_tf.files import write_text
+
+PREFIX = "prob_"
+REQUIRED = ("path", "patient_id", "label")
+OPTIONAL = ("predicted", "split", "source")
+# Softmax in float16 and tables rounded to four digits miss 1 by less; a column forgotten misses it by more.
+SUM_TOLERANCE = 1e-3
+UNKNOWN_SOURCE = "unknown"
+
+Floats = npt.NDArray[np.float64]
+
+
+def class_names(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the classes of a table: its ``prob_<class>`` columns without the prefix, in their order."""
+    return tuple(str(name)[len(PREFIX) :] for name in table.columns if str(name).startswith(PREFIX))
+
+
+def probabilities(table: pd.DataFrame, classes: Sequence[str]) -> Floats:
+    """Return float64 [films, classes] in [0, 1]."""
+    return table[[PREFIX + name for name in classes]].to_numpy(np.float64)
+
+
+def class_indices(labels: Iterable[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return int64 [films]: the place of each label in `classes`."""
+    place = {name: number for number, name in enumerate(classes)}
+    return np.array([place[label] for label in labels], np.int64)
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Return a checked predictions table.
+
+    Parameters
+    ----------
+    path : str or path
+        CSV with ``path, patient_id, label`` and one ``prob_<class>`` a class; ``predicted``, ``split`` and ``source``
+        may be there; other columns are kept as text.
+
+    Returns
+    -------
+    DataFrame
+        Index 0..n-1. Probabilities are float64, read to the last bit; everything else is stripped text, where
+        an empty cell is the empty string ("NA" and "None" stay the words they are).
+
+    Raises
+    ------
+    ManifestError
+        For a file that is no CSV and for every fault that `check_predictions` names.
+    """
+    try:
+        raw = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
+        ).fillna("")
+    except FileNotFoundError as cause:
+        raise ManifestError("there is no such file", where=path, expected="a predictions table (CSV)") from cause
+    except pd.errors.EmptyDataError as cause:
+        raise ManifestError("the file is empty", where=path, expected="a predictions table (CSV)") from cause
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as cause:
+        raise ManifestError(f"not readable as CSV: {cause}", where=path) from cause
+    header = [str(name).strip() for name in raw.iloc[0]]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise ManifestError(f"column {repeated[0]} stands there twice", where=f"{path}, row 1")
+    table = raw.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(header)
+    return check_predictions(table, where=path)
+
+
+def check_predictions(table: pd.DataFrame, where: object = "predictions") -> pd.DataFrame:
+    """Return a copy of `table` with float64 probabilities and text elsewhere, or say what is wrong with it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As in `read_predictions`.
+    where : str or path
+        Name of the table in messages.
+
+    Raises
+    ------
+    ManifestError
+        A missing column, no row, an empty ``path``, ``patient_id`` or ``label``, a probability that is no number
+        in [0, 1], a row that does not sum to 1 within 1e-3, a label (or ``predicted``) without a ``prob_`` column,
+        a film twice. The message names row and column; the header is row 1.
+    """
+    classes = class_names(table)
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing or len(classes) < 2:
+        raise ManifestError(
+            f"column {missing[0]} is missing" if missing else f"{len(classes)} prob_ column(s)",
+            where=f"{where}, row 1",
+            expected=", ".join(REQUIRED) + " and prob_<class> for at least two classes",
+        )
+    if not len(table):
+        raise ManifestError("the table holds no film", where=where, expected="at least one row below the header")
+    checked = table.reset_index(drop=True).copy()
+    checked.attrs = dict(table.attrs)
+    for name in checked.columns:
+        if str(name).startswith(PREFIX):
+            checked[name] = _numbers(checked[name], where)
+        elif name in REQUIRED + OPTIONAL or not pd.api.types.is_numeric_dtype(checked[name]):
+            checked[name] = _texts(checked[name])
+    _check_texts(checked, classes, where)
+    _check_sums(probabilities(checked, classes), where)
+    return checked
+
+
+def write_predictions(table: pd.DataFrame, path: str | Path) -> Path:
+    """Check `table`, write it as CSV in one step and return the path.
+
+    The columns of the contract come first, then other ones, then the probabilities with all their digits.
+    """
+    checked = check_predictions(table, where=path)
+    probability_columns = [PREFIX + name for name in class_names(checked)]
+    first = [name for name in REQUIRED + OPTIONAL if name in checked.columns]
+    order = ["path", "patient_id", "label", "predicted", "split", "source"]
+    first.sort(key=order.index)
+    others = [name for name in checked.columns if name not in first and name not in probability_columns]
+    return write_text(path, checked[[*first, *others, *probability_columns]].to_csv(index=False))
+
+
+def default_split(splits: Iterable[str], where: object = "predictions") -> str | None:
+    """Return the split to judge where none was asked for: None (all rows) for one split, else ``"test"``.
+
+    Raises
+    ------
+    UsageError
+        If there are several splits and none of them is ``test``.
+    """
+    found = sorted(set(splits))
+    if len(found) < 2:
+        return None
+    if "test" in found:
+        return "test"
+    raise UsageError(f"holds the splits {', '.join(found)}", where=where, remedy="choose one with --split, or 'all'")
+
+
+def pick_split(table: pd.DataFrame, split: str | None, where: object = "predictions") -> pd.DataFrame:
+    """Return the rows of `split` (``None`` or ``"all"``: every row).
+
+    Raises
+    ------
+    SplitError
+        If no row is in that split.
+    """
+    if split in (None, "all"):
+        return table
+    splits = table["split"] if "split" in table.columns else pd.Series([""] * len(table))
+    rows = table[splits.to_numpy() == split]
+    if not len(rows):
+        present = sorted(set(splits)) if "split" in table.columns else []
+        raise SplitError(
+            f"no row is in the split '{split}'", where=where, expected=f"one of {', '.join(map(repr, present)) or 'none'}"
+        )
+    return rows.reset_index(drop=True)
+
+
+def sources(table: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return the source of each film as text; ``"unknown"`` where it is not given."""
+    if "source" not in table.columns:
+        return np.full(len(table), UNKNOWN_SOURCE, object)
+    return np.array([name or UNKNOWN_SOURCE for name in _texts(table["source"])], object)
+
+
+def _texts(column: pd.Series) -> list[str]:
+    return ["" if pd.isna(cell) else str(cell).strip() for cell in column]
+
+
+def _numbers(column: pd.Series, where: object) -> Floats:
+    """Return float64; Python's float() reads decimal text to the last bit, which pandas' own parser does not."""
+    numbers = np.empty(len(column), np.float64)
+    for row, cell in enumerate(column):
+        try:
+            numbers[row] = float(cell)
+        except (TypeError, ValueError):
+            numbers[row] = np.nan
+        if not 0 <= numbers[row] <= 1:
+            raise ManifestError(
+                f"{str(cell)!r} is no probability",
+                where=f"{where}, row {row + 2}, column {column.name}",
+                expected="a number from 0 to 1",
+            )
+    return numbers
+
+
+def _check_texts(table: pd.DataFrame, classes: Sequence[str], where: object) -> None:
+    for name in REQUIRED:
+        for row in np.flatnonzero(table[name].to_numpy() == "")[:1]:
+            raise ManifestError("empty cell", where=f"{where}, row {row + 2}, column {name}")
+    for name in ("label", "predicted"):
+        strangers = np.flatnonzero(~table[name].isin(classes).to_numpy()) if name in table.columns else ()
+        for row in strangers[:1]:
+            raise ManifestError(
+                f"'{table[name].iloc[row]}' has no column {PREFIX}{table[name].iloc[row]}",
+                where=f"{where}, row {row + 2}, column {name}",
+                expected=", ".join(classes),
+            )
+    # The same relative path may stand in two collections.
+    identity = [name for name in ("path", "source") if name in table.columns]
+    for row in np.flatnonzero(table.duplicated(identity).to_numpy())[:1]:
+        raise ManifestError(
+            f"the film '{table['path'].iloc[row]}' stands there twice", where=f"{where}, row {row + 2}, column path"
+        )
+
+
+def _check_sums(probs: Floats, where: object) -> None:
+    sums = probs.sum(axis=1)
+    for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)[:1]:
+        raise ManifestError(
+            f"the probabilities sum to {sums[row]:.6g}",
+            where=f"{where}, row {row + 2}, columns {PREFIX}*",
+            expected=f"1 within {SUM_TOLERANCE:g}",
+        )

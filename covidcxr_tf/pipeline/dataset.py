@@ -1,0 +1,138 @@
+"""Prepared shards to batches.
+
+The order of an epoch depends on (seed, epoch) alone: any epoch can be made again from scratch. Files are
+shuffled first, then films in a window: shuffling after batching or after repeat would mix epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from covidcxr_tf.config import AugmentConfig
+from covidcxr_tf.errors import DataError
+from covidcxr_tf.pipeline.augment import augment_batch
+from covidcxr_tf.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What turns shards into batches.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        The shards.
+    groups : sequence of str
+        Which groups are read, e.g. ``("train",)``.
+    targets : ndarray or None
+        By row of the manifest: int32 (rows,) class numbers or float32 (rows, findings). None where the
+        target is the mask in the record.
+    weights : ndarray or None
+        float32 (rows,), a film's weight in the loss; None: all 1.
+    batch_size : int
+        Films a batch, over all devices.
+    seed : int
+        Of shuffling and augmentation.
+    shuffle_buffer : int
+        Films held for shuffling; their bytes are the memory this costs.
+    augment : AugmentConfig or None
+        None: films as they are.
+    """
+
+    prepared: Prepared
+    groups: Sequence[str]
+    targets: np.ndarray | None
+    weights: np.ndarray | None
+    batch_size: int
+    seed: int = 0
+    shuffle_buffer: int = 512
+    augment: AugmentConfig | None = None
+
+    @property
+    def rows(self) -> int:
+        """Return the number of films in the chosen groups."""
+        column = self.prepared.manifest.attrs.get("group_by", "split")
+        return int(self.prepared.manifest[column].isin(list(self.groups)).sum())
+
+    def training(self, epoch: int) -> tf.data.Dataset:
+        """Return the shuffled, augmented batches of one epoch: dicts image, target, weight, row."""
+        files = self._files()
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(files))
+        records = self._records([files[i] for i in order], interleave=True)
+        seed = int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31))
+        records = records.shuffle(self.shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+        batches = self._batches(records)
+        if self.augment is not None:
+            batches = batches.enumerate().map(self._changed(seed), num_parallel_calls=tf.data.AUTOTUNE)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def plain(self) -> tf.data.Dataset:
+        """Return the batches in the order of the manifest, as they are."""
+        return self._batches(self._records(self._files(), interleave=False)).prefetch(tf.data.AUTOTUNE)
+
+    def _files(self) -> list[str]:
+        files = [str(path) for group in self.groups for path in self.prepared.files.get(group, [])]
+        if not files:
+            raise DataError(
+                f"there is no film in {' and '.join(self.groups)}",
+                where=self.prepared.folder,
+                expected=f"one of the groups {', '.join(self.prepared.files)}",
+            )
+        return files
+
+    def _records(self, files: list[str], interleave: bool) -> tf.data.Dataset:
+        if not interleave or len(files) == 1:
+            return tf.data.TFRecordDataset(files, buffer_size=1 << 22)
+        # Deterministic: the speed gained by giving that up is not worth a run that cannot be repeated.
+        return tf.data.Dataset.from_tensor_slices(files).interleave(
+            lambda name: tf.data.TFRecordDataset(name, buffer_size=1 << 22),
+            cycle_length=4,
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    def _batches(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        # Parsing a whole batch at once costs one call instead of one a film.
+        return records.batch(self.batch_size).map(self._parsed(), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _parsed(self) -> Any:
+        size, channels = self.prepared.size, self.prepared.channels
+        features: dict[str, Any] = {
+            "row": tf.io.FixedLenFeature([], tf.int64),
+            "image": tf.io.FixedLenFeature([], tf.string),
+        }
+        if self.targets is None:
+            features["mask"] = tf.io.FixedLenFeature([], tf.string)
+        targets = None if self.targets is None else tf.constant(self.targets)
+        weights = None if self.weights is None else tf.constant(self.weights, tf.float32)
+
+        def parse(serialized: Any) -> dict[str, Any]:
+            record = tf.io.parse_example(serialized, features)
+            rows = record["row"]
+            image = tf.reshape(tf.io.decode_raw(record["image"], tf.uint8), [-1, size, size, channels])
+            if targets is None:
+                mask = tf.reshape(tf.io.decode_raw(record["mask"], tf.uint8), [-1, size, size, 1])
+                target = tf.cast(mask, tf.float32)
+            else:
+                target = tf.gather(targets, rows)
+            weight = tf.ones_like(rows, tf.float32) if weights is None else tf.gather(weights, rows)
+            return {"image": tf.cast(image, tf.float32) / 255.0, "target": target, "weight": weight, "row": rows}
+
+        return parse
+
+    def _changed(self, seed: int) -> Any:
+        config = self.augment
+        assert config is not None
+
+        def change(number: Any, batch: dict[str, Any]) -> dict[str, Any]:
+            masks = batch["target"] if self.targets is None else None
+            draw = tf.stack([tf.constant(seed, tf.int64), number])
+            images, moved = augment_batch(batch["image"], masks, config, draw)
+            return {**batch, "image": images, "target": batch["target"] if moved is None else moved}
+
+        return change

@@ -1,0 +1,281 @@
+"""Films, masks and an image config to cached TFRecord shards: each film is read and enhanced once.
+
+A shard holds pixels and row numbers only. Labels, splits and weights stay in the manifest, so that a run with
+other classes, and every fold, repeat and level of a recipe, shares the same shards.
+
+Shards are written one group at a time (a split, or a fold): whoever trains picks files, and filters nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covidcxr_tf.config import ImageConfig
+from covidcxr_tf.data.manifest import film_path, write_manifest
+from covidcxr_tf.errors import DataError, ImageError, RunFailed
+from covidcxr_tf.files import write_json
+from covidcxr_tf.imaging.histogram import histogram_256
+from covidcxr_tf.imaging.levels import to_uint8
+from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.imaging.resize import resize
+from covidcxr_tf.imaging.stack import model_input
+from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.progress import Progress
+
+#: Changes when the bytes in a shard change their meaning, so that old caches are not read.
+LAYOUT = 1
+#: Films a shard: about 150 MB at 320 x 320 x 3, enough to read in long runs, small enough to shuffle by file.
+FILMS_PER_SHARD = 512
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder of shards.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the shards, ``manifest.csv`` and ``prepared.json`` lie.
+    manifest : DataFrame
+        The rows that were prepared; a record's ``row`` is the index here.
+    files : dict
+        Group (``train``, ``fold_1``...) -> shard files.
+    size, channels : int
+        Shape of an image: (size, size, channels), uint8.
+    masks : bool
+        Whether each record holds a mask.
+    """
+
+    folder: Path
+    manifest: pd.DataFrame
+    files: dict[str, list[Path]]
+    size: int
+    channels: int
+    masks: bool
+
+
+def cache_folder() -> Path:
+    """Return where prepared films are kept: ``$COVIDCXR_CACHE``, or ``~/.cache/covidcxr``."""
+    return Path(os.environ.get("COVIDCXR_CACHE") or Path.home() / ".cache" / "covidcxr")
+
+
+def prepare(
+    manifest: pd.DataFrame,
+    image: ImageConfig,
+    *,
+    masks: bool = False,
+    regions: Callable[[np.ndarray], np.ndarray | None] | None = None,
+    regions_key: str = "",
+    group_by: str = "split",
+    out: Path | None = None,
+    skip_bad: int = 0,
+) -> Prepared:
+    """Return prepared shards, made now or found in the cache.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        From `load_manifest`, with the column named by `group_by`.
+    image : ImageConfig
+        Size, channels and lung handling.
+    masks : bool
+        Store each film's lung mask, resized with it (segmentation).
+    regions : callable, optional
+        Film -> lung region (uint8, any resolution) or None; needed where ``image.lungs`` is not ``none``.
+    regions_key : str
+        Identity (hash) of whatever finds the regions; part of the cache key.
+    group_by : str
+        Column whose values become groups of shards.
+    out : Path, optional
+        Folder to write to; by default the cache, under the key of config, films and regions.
+    skip_bad : int
+        So many unreadable films are set aside in ``quarantine.csv``; one more is an error.
+
+    Raises
+    ------
+    ImageError
+        For an unreadable film beyond `skip_bad`.
+    DataError
+        If nothing is left, or lungs are wanted and no `regions` given.
+    """
+    if image.lungs != "none" and regions is None:
+        raise DataError("the config wants lungs, but there is nothing to find them with", expected="a lung model")
+    key = _key(manifest, image, masks, regions_key, group_by)
+    folder = out if out is not None else cache_folder() / "prepared" / key[:24]
+    found = _open(folder, key)
+    if found is not None and _quarantined(folder) <= skip_bad:
+        return found
+    reference = _reference(image)
+
+    def work(row: int) -> tuple[int, bytes, bytes] | tuple[int, ImageError]:
+        try:
+            return _one_film(manifest, row, image, masks, regions, reference)
+        except ImageError as bad:
+            return row, bad
+
+    _write(manifest, folder, work, key, image, masks, group_by, skip_bad)
+    made = _open(folder, key)
+    if made is None:
+        raise RunFailed("prepared films cannot be read back", where=folder, remedy="check the disk and run again")
+    return made
+
+
+def _one_film(
+    manifest: pd.DataFrame,
+    row: int,
+    image: ImageConfig,
+    masks: bool,
+    regions: Callable[[np.ndarray], np.ndarray | None] | None,
+    reference: np.ndarray | None,
+) -> tuple[int, bytes, bytes]:
+    film = read_image(film_path(manifest, row))
+    region = regions(film) if regions is not None and image.lungs != "none" else None
+    box = lung_box(region, image.lung_margin) if region is not None else None
+    pixels = model_input(film, image, box=box, region=region, reference_histogram=reference)
+    if not masks:
+        return row, pixels.tobytes(), b""
+    path = film_path(manifest, row, column="mask_path")
+    mask = read_mask(path)
+    if mask.shape != film.shape:
+        raise ImageError(f"mask is {mask.shape}, its film {film.shape}", where=path, expected="the same size")
+    small = resize(mask.astype(np.float32), (image.size, image.size)) >= 0.5
+    return row, pixels.tobytes(), small.astype(np.uint8).tobytes()
+
+
+def _write(
+    manifest: pd.DataFrame,
+    folder: Path,
+    work: Callable[[int], Any],
+    key: str,
+    image: ImageConfig,
+    masks: bool,
+    group_by: str,
+    skip_bad: int,
+) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        bad: list[dict[str, str]] = []
+        files: dict[str, list[str]] = {}
+        progress = Progress(len(manifest), "prepare")
+        for group, rows in manifest.groupby(group_by, sort=True).groups.items():
+            results = _parallel(work, [int(row) for row in rows])
+            kept = _good(results, manifest, bad, skip_bad, progress)
+            files[str(group)] = _write_shards(aside, str(group), kept)
+        progress.close(f"{len(bad)} set aside" if bad else "")
+        if not any(files.values()):
+            raise DataError("no film could be prepared", where=manifest.attrs.get("manifest"))
+        write_manifest(manifest, aside / "manifest.csv")
+        if bad:
+            pd.DataFrame(bad).to_csv(aside / "quarantine.csv", index=False)
+        shape = {"size": image.size, "channels": len(image.channels)}
+        write_json(aside / "prepared.json", {"schema_version": 1, "key": key, "files": files, "masks": masks, **shape})
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _parallel(work: Callable[[int], Any], rows: list[int]) -> Iterator[Any]:
+    """Yield results in order, with few films in flight: memory stays bounded whatever the manifest's length."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(rows), 8 * workers):
+            yield from pool.map(work, rows[start : start + 8 * workers])
+
+
+def _good(
+    results: Iterator[Any], manifest: pd.DataFrame, bad: list[dict[str, str]], skip_bad: int, progress: Progress
+) -> Iterator[tuple[int, bytes, bytes]]:
+    for result in results:
+        progress.advance()
+        if isinstance(result[1], ImageError):
+            row, fault = result
+            bad.append({"path": str(manifest.at[row, "path"]), "reason": str(fault)})
+            if len(bad) > skip_bad:
+                raise ImageError(
+                    fault.problem,
+                    where=fault.where,
+                    expected=fault.expected,
+                    remedy=fault.remedy or f"mend it, or set bad films aside with --skip-bad N (now {skip_bad})",
+                ) from fault
+            continue
+        yield result
+
+
+def _write_shards(folder: Path, group: str, films: Iterator[tuple[int, bytes, bytes]]) -> list[str]:
+    import tensorflow as tf  # TFRecord's writer; nothing else of TensorFlow is used here
+
+    names: list[str] = []
+    writer = None
+    try:
+        for count, (row, pixels, mask) in enumerate(films):
+            if count % FILMS_PER_SHARD == 0:
+                if writer is not None:
+                    writer.close()
+                names.append(f"{group}-{count // FILMS_PER_SHARD:05d}.tfrecord")
+                writer = tf.io.TFRecordWriter(str(folder / names[-1]))
+            features = {
+                "row": tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels])),
+            }
+            if mask:
+                features["mask"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[mask]))
+            assert writer is not None
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    finally:
+        if writer is not None:
+            writer.close()
+    return names
+
+
+def _open(folder: Path, key: str) -> Prepared | None:
+    try:
+        facts = json.loads((folder / "prepared.json").read_text())
+        if facts["key"] != key:
+            return None
+        manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    except (OSError, ValueError, KeyError):
+        return None
+    files = {group: [folder / name for name in names] for group, names in facts["files"].items()}
+    if not all(path.is_file() for paths in files.values() for path in paths):
+        return None
+    return Prepared(folder, manifest, files, facts["size"], facts["channels"], facts["masks"])
+
+
+def _quarantined(folder: Path) -> int:
+    listed = folder / "quarantine.csv"
+    return len(pd.read_csv(listed)) if listed.is_file() else 0
+
+
+def _reference(image: ImageConfig) -> np.ndarray | None:
+    if not image.histogram_reference:
+        return None
+    return histogram_256(to_uint8(read_image(image.histogram_reference)))
+
+
+def _key(manifest: pd.DataFrame, image: ImageConfig, masks: bool, regions_key: str, group_by: str) -> str:
+    """Return a digest of all that decides the bytes of the shards."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([LAYOUT, image.model_dump(mode="json"), masks, regions_key], sort_keys=True).encode())
+    columns = ["path", "mask_path"] if masks else ["path"]
+    for row in range(len(manifest)):
+        for column in columns:
+            path = film_path(manifest, row, column=column)
+            # Size and time of change stand for the content: hashing 10^6 films would cost as much as reading them.
+            stat = path.stat() if path.is_file() else None
+            digest.update(f"{path}|{stat.st_size if stat else ''}|{stat.st_mtime_ns if stat else ''}".encode())
+        digest.update(str(manifest.at[row, group_by]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""COVID-CXNet: base model, binary, flat multiclass and hierarchical.
+
+Source: Haghanifar 2020, sections 4 and 5. Differs from paper: three sets by patient (the paper chose its
+checkpoint on the test set), logits with softmax also for two classes unless ``compat = "paper"``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from covidcxr_tf.catalog import resolve
+from covidcxr_tf.config import Config, check_config, merge
+from covidcxr_tf.errors import ConfigError
+from covidcxr_tf.evaluate.classification import evaluate_table
+from covidcxr_tf.evaluate.table import write_predictions
+from covidcxr_tf.evaluate.thresholds import choose_threshold
+from covidcxr_tf.files import write_json
+from covidcxr_tf.models.files import model_digest
+from covidcxr_tf.predict import combine_levels, load_any, predict_manifest, predictions_table, to_probabilities
+from covidcxr_tf.recipes.datasets import Datasets, open_manifest
+from covidcxr_tf.report.card import write_card
+from covidcxr_tf.report.run_figures import draw_judgement
+from covidcxr_tf.train.loop import Job
+from covidcxr_tf.train.run_dir import RunDir
+from covidcxr_tf.train.validation import evaluate_batches
+
+#: Mean and standard deviation of ImageNet's channels, which CheXNet and ImageNet weights expect.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def model(config: Config, *, synchronized: bool = False) -> keras.Model:
+    """Return the classifier that the config asks for, with its initial weights."""
+    image, wanted = config.image, config.model
+    pretrained = wanted.init == "imagenet" or wanted.init.startswith("chexnet:")
+    extra: dict[str, Any] = {}
+    if config.arch == "chexnet":
+        extra = {"dropout": wanted.dropout, "head_units": wanted.head_units}
+    if pretrained:
+        # The authors divided by 255 only, though the weights were trained on normalised films.
+        if len(image.channels) != 3:
+            raise ConfigError(f"{wanted.init} weights read three channels, image.channels names {len(image.channels)}")
+        extra["normalise"] = None if config.compat == "authors" else IMAGENET
+    return resolve("archs", config.arch)(
+        (image.size, image.size, len(image.channels)),
+        len(config.class_names),
+        weights=wanted.init,
+        compat=config.compat,
+        synchronized=synchronized,
+        seed=config.seed,
+        **extra,
+    )
+
+
+def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
+    """Write predictions, metrics, figures and card of a trained classifier, and return the metrics.
+
+    The cut-off is chosen on validation films, by Youden's index, and used unchanged on the test films.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    for split, batches in (("validation", sets.validation), ("test", sets.test)):
+        if batches is None:
+            continue
+        rows, _, logits, _ = evaluate_batches(job.model, job.loss, batches, job.strategy)
+        probabilities = to_probabilities(logits, config.task)
+        tables[split] = predictions_table(sets.prepared.manifest.iloc[rows], probabilities, config.class_names)
+    return write_judgement(config, job.run, tables, job.facts | {"sha256": model_digest(job.run.model)})
+
+
+def write_judgement(
+    config: Config, run: RunDir, tables: dict[str, pd.DataFrame], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write ``predictions_*.csv``, ``metrics.json``, figures and ``card.json`` from predictions tables."""
+    for split, table in tables.items():
+        write_predictions(table, run.folder / f"predictions_{split}.csv")
+    threshold = None
+    if len(config.class_names) == 2:
+        threshold = choose_threshold(tables["validation"], config.positive_class)
+    metrics = {
+        split: evaluate_table(table, config.positive_class, threshold, seed=config.seed)
+        for split, table in tables.items()
+    }
+    final = dict(metrics.get("test") or metrics["validation"])
+    final["split"] = "test" if "test" in metrics else "validation"
+    final["validation"] = metrics["validation"]
+    write_json(run.folder / "metrics.json", final)
+    draw_judgement(tables, metrics, config.positive_class, run.figures)
+    write_card(run.folder, facts, final)
+    return final
+
+
+def level_configs(config: Config) -> dict[str, Config]:
+    """Return the config of each level: the whole config with the level's table laid over it."""
+    table = config.model_dump(mode="json")
+    levels = table.pop("levels")
+    if set(levels) != {"level_1", "level_2"}:
+        raise ConfigError(
+            f"levels holds {', '.join(levels) or 'nothing'}", expected="[levels.level_1] and [levels.level_2]"
+        )
+    configs = {}
+    for name, over in levels.items():
+        merged = merge(table | {"task": "classification", "levels": {}, "positive": ""}, over)
+        configs[name] = check_config(merged | {"name": f"{config.name}_{name}"}, where=f"levels.{name}")
+    return configs
+
+
+def execute_levels(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Any:
+    """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5)."""
+    from covidcxr_tf.recipes.execute import Outcome, execute  # execute calls this function for hierarchical configs
+
+    run = RunDir.create(out, config)
+    manifest = open_manifest(config)
+    run.write_split(manifest)
+    split = run.folder / "split_manifest.csv"
+    # Levels see the original labels, the same patients in the same splits.
+    whole = manifest.assign(label=manifest["original_label"]).drop(columns="original_label")
+    whole.to_csv(split, index=False)
+    root = config.data.root or str(manifest.attrs["root"])
+    for name, level in level_configs(config).items():
+        table = merge(level.model_dump(mode="json"), {"data": {"manifest": str(split), "root": root}})
+        execute(check_config(table), run.folder / name, devices=devices, skip_bad=skip_bad)
+    combined = load_any(run.folder)
+    tables = {}
+    for part in ("validation", "test"):
+        rows = manifest[manifest["split"] == part].reset_index(drop=True)
+        rows.attrs = manifest.attrs
+        if len(rows):
+            tables[part], _ = predict_manifest(combined, rows, skip_bad=skip_bad)
+    metrics = write_judgement(config, run, tables, {"name": config.name, "task": config.task})
+    return Outcome(run, metrics)
+
+
+def aggregate(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions table of the hierarchical model from those of its two levels, film by film.
+
+    Both tables hold the same films in the same order; the first class of `first` ends the path there.
+    """
+    if first["path"].tolist() != second["path"].tolist():
+        raise ConfigError("the two levels' tables hold different films", expected="the same films in the same order")
+    columns = [[c for c in table if c.startswith("prob_")] for table in (first, second)]
+    parts = [table[names].to_numpy(np.float64) for table, names in zip((first, second), columns, strict=True)]
+    names = [columns[0][0], *columns[1]]
+    return predictions_table(first, combine_levels(*parts), [name.removeprefix("prob_") for name in names])
+
+

@@ -1,0 +1,182 @@
+"""From a config to batches: manifest, classes, split, lungs, shards. Shared by all recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covidcxr_tf.config import Config
+from covidcxr_tf.data.manifest import load_manifest, map_classes
+from covidcxr_tf.data.splits import check_split, split_by_patient, split_digest
+from covidcxr_tf.data.synthetic import write_demo
+from covidcxr_tf.errors import ManifestError
+from covidcxr_tf.imaging.histogram import histogram_256
+from covidcxr_tf.imaging.levels import to_uint8
+from covidcxr_tf.imaging.reading import read_image
+from covidcxr_tf.pipeline.dataset import Batches
+from covidcxr_tf.prepare import Prepared, cache_folder, prepare
+from covidcxr_tf.segment import LungFinder
+
+#: Counts up when the synthetic films change, so that an older cached set is not taken for the new one.
+DEMO_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """What a recipe trains and is judged on.
+
+    Attributes
+    ----------
+    manifest : DataFrame
+        All rows used, with ``split``; ``label`` is the class, ``original_label`` the manifest's own.
+    prepared : Prepared
+        Their shards.
+    training, validation, test : Batches
+        ``test`` is None where the split has no test films.
+    lungs : LungFinder or None
+        What found the lungs.
+    facts : dict
+        Stored with the model: split, lung network, reference histogram.
+    """
+
+    manifest: pd.DataFrame
+    prepared: Prepared
+    training: Batches
+    validation: Batches
+    test: Batches | None
+    lungs: LungFinder | None
+    facts: dict[str, Any]
+
+
+def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
+    """Return the config's films with classes and split; synthetic ones where it names no manifest.
+
+    Raises
+    ------
+    ManifestError, SplitError
+        For a manifest that cannot be used, or that cannot be split.
+    """
+    required = ("path", "label", "patient_id", "mask_path") if masks else ("path", "label", "patient_id")
+    path = Path(config.data.manifest) if config.data.manifest else demo_manifest(config)
+    manifest = load_manifest(path, root=config.data.root or None, require=required)
+    if config.data.sources:
+        manifest = _of_sources(manifest, config.data.sources)
+    if config.classes:
+        manifest = map_classes(manifest, dict(config.classes))
+    if "split" not in manifest or manifest["split"].eq("").all():
+        manifest = split_by_patient(manifest, config.data.ratios, config.seed)
+    check_split(manifest)
+    attributes = manifest.attrs
+    manifest = manifest.reset_index(drop=True)  # records name films by this index
+    manifest.attrs = attributes
+    return manifest
+
+
+def demo_manifest(config: Config) -> Path:
+    """Return the manifest of the synthetic films for a config, made on first use and kept in the cache."""
+    data = config.data
+    folder = cache_folder() / "demo" / f"v{DEMO_VERSION}_{data.demo_patients}_{data.demo_size}_{config.seed}"
+    manifest = folder / "manifest.csv"
+    return manifest if manifest.is_file() else write_demo(folder, data.demo_patients, config.seed, data.demo_size)
+
+
+def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
+    """Return the batches of a config; films are prepared on first use and cached.
+
+    Raises
+    ------
+    ManifestError, SplitError, ImageError, WeightsError
+        For data that cannot be used, or a lung network that is not there.
+    """
+    masks = config.task == "segmentation"
+    manifest = open_manifest(config, masks=masks)
+    lungs = LungFinder.load(config.image.lung_model) if config.image.lungs != "none" else None
+    prepared = prepare(
+        manifest,
+        config.image,
+        masks=masks,
+        regions=lungs.region if lungs else None,
+        regions_key=lungs.sha256 if lungs else "",
+        skip_bad=skip_bad,
+    )
+    attributes = manifest.attrs
+    manifest = manifest[~manifest["path"].isin(_set_aside(prepared))]
+    manifest.attrs = attributes
+    targets = None if masks else class_numbers(prepared.manifest, config.class_names)
+    train = prepared.manifest["split"].to_numpy() == "train"
+    weights = None if targets is None else loss_weights(targets, train, config)
+
+    def batches(split: str, training: bool = False) -> Batches:
+        return Batches(
+            prepared,
+            (split,),
+            targets,
+            weights if training else None,
+            config.train.batch_size,
+            seed=config.seed,
+            shuffle_buffer=config.train.shuffle_buffer,
+            augment=config.augment if training else None,
+        )
+
+    test = batches("test") if prepared.files.get("test") else None
+    facts = _facts(config, manifest, lungs)
+    return Datasets(manifest, prepared, batches("train", True), batches("validation"), test, lungs, facts)
+
+
+def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the class number of each row, int32 (rows,)."""
+    return manifest["label"].map({name: number for number, name in enumerate(classes)}).to_numpy(dtype=np.int32)
+
+
+def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.ndarray | None:
+    """Return each film's weight in the loss, float32 (rows,), or None for equal weights.
+
+    ``balanced``: n / (classes x n of the class), counted on training films, so that the mean weight there is 1
+    (King & Zeng 2001; scikit-learn's ``class_weight="balanced"``).
+    """
+    if config.train.class_weights == "none":
+        return None
+    counts = np.bincount(targets[train], minlength=len(config.class_names)).astype(np.float64)
+    if counts.min() == 0:
+        missing = config.class_names[int(counts.argmin())]
+        raise ManifestError(f"no training film of the class '{missing}'", expected="at least one film a class")
+    return (counts.sum() / (len(counts) * counts))[targets].astype(np.float32)
+
+
+def _of_sources(manifest: pd.DataFrame, sources: tuple[str, ...]) -> pd.DataFrame:
+    if "source" not in manifest:
+        raise ManifestError("no column 'source', but data.sources is set", where=manifest.attrs.get("manifest"))
+    chosen = manifest[manifest["source"].isin(sources)].reset_index(drop=True)
+    chosen.attrs = manifest.attrs
+    if chosen.empty:
+        known = ", ".join(sorted(manifest["source"].unique()))
+        raise ManifestError(f"no film of the sources {', '.join(sources)}", expected=f"some of {known}")
+    return chosen
+
+
+def _set_aside(prepared: Prepared) -> list[str]:
+    listed = prepared.folder / "quarantine.csv"
+    return pd.read_csv(listed, dtype=str)["path"].tolist() if listed.is_file() else []
+
+
+def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> dict[str, Any]:
+    reference = config.image.histogram_reference
+    histogram = histogram_256(to_uint8(read_image(reference))).tolist() if reference else None
+    return {
+        "name": config.name,
+        "arch": config.arch,
+        "task": config.task,
+        "classes": list(config.class_names),
+        "positive": config.positive_class,
+        "compat": config.compat,
+        "image": config.image.model_dump(mode="json"),
+        "config_digest": config.digest(),
+        "split_digest": split_digest(manifest),
+        "lung_model": lungs.identity() if lungs else None,
+        "reference_histogram": histogram,
+        "synthetic": not config.data.manifest,
+    }

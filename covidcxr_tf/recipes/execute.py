@@ -1,0 +1,83 @@
+"""One config to one run folder: data, training, predictions, metrics, figures, card."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from covidcxr_tf.catalog import resolve
+from covidcxr_tf.config import Config
+from covidcxr_tf.models.losses import build_loss
+from covidcxr_tf.recipes.datasets import Datasets, build_datasets
+from covidcxr_tf.report.run_figures import draw_history
+from covidcxr_tf.train.distribution import build_strategy
+from covidcxr_tf.train.loop import Job, fit
+from covidcxr_tf.train.optimizers import build_optimizer
+from covidcxr_tf.train.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes
+    ----------
+    run : RunDir
+        Where everything lies.
+    metrics : dict
+        Content of ``metrics.json`` (of the test films where there are any, else of the validation films).
+    """
+
+    run: RunDir
+    metrics: dict[str, Any]
+
+
+def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
+    """Train as the config says and return the finished run.
+
+    Raises
+    ------
+    CovidcxrError
+        Of the kind that tells what stopped it: config, data, weights, or the run itself.
+    """
+    recipe = resolve("recipes", config.recipe)
+    if config.task == "hierarchical":
+        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad)
+    keras.utils.set_random_seed(config.seed)
+    sets = build_datasets(config, skip_bad=skip_bad)
+    run = RunDir.create(out, config)
+    job = prepare_job(config, sets, run, recipe, devices)
+    draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
+    job.callbacks = (draw,)
+    fit(job)
+    metrics = recipe.judge(config, job, sets)
+    return Outcome(run, metrics)
+
+
+def prepare_job(config: Config, sets: Datasets, run: RunDir, recipe: ModuleType, devices: str) -> Job:
+    """Return model, optimiser and data, ready to `fit`, with the run folder's first files written."""
+    run.write_split(sets.manifest)
+    if sets.lungs is not None:
+        # The run carries its lung network: a newer shipped one would move every crop.
+        shutil.copyfile(sets.lungs.path, run.folder / "lung_model.keras")
+    quarantine = sets.prepared.folder / "quarantine.csv"
+    if quarantine.is_file():
+        shutil.copyfile(quarantine, run.folder / "quarantine.csv")
+    strategy = build_strategy(devices)
+    precision = config.model.mixed_precision
+    policy = keras.config.dtype_policy()
+    try:
+        if precision != "none":
+            keras.config.set_dtype_policy(f"mixed_{precision}")
+        with strategy.scope():
+            model = recipe.model(config, synchronized=strategy.num_replicas_in_sync > 1)
+            optimizer = build_optimizer(config.train, mixed_precision=precision)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    loss = build_loss(config.train, max(len(config.class_names), 1), config.task)
+    return Job(model, loss, optimizer, config.train, sets.training, sets.validation, run, sets.facts, strategy)

@@ -1,0 +1,142 @@
+"""The Python API: load a run, predict, explain, segment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.errors import ImageError, SplitError, UsageError
+from covidcxr_tf.predict import HierarchicalModel, LoadedModel, load_any, load_model_for_films, predict_manifest
+from covidcxr_tf.segment import LungFinder
+from covidcxr_tf.segmentation_files import films_of
+
+Film = np.ndarray | str | Path
+
+
+class Run:
+    """A trained classifier.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        In the order of the probabilities.
+    config : dict
+        What was stored with the model: architecture, image config, split and config digests.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+        self.classes = loaded.classes
+        self.config = loaded.facts
+
+    @property
+    def model(self) -> Any:
+        """The plain ``keras.Model``; its input is float32 (N, size, size, channels) in [0, 1]."""
+        return self._loaded.model
+
+    def predict(self, images: Film | Sequence[Film]) -> np.ndarray:
+        """Return probabilities float64 (N, classes) of films: paths, or float32 (H, W) in [0, 1]."""
+        several = isinstance(images, (list, tuple))
+        return self._loaded.predict([_film(image) for image in (images if several else [images])])  # type: ignore[union-attr,list-item]
+
+    def explain(self, image: Film, method: str = "gradcam", target: str | None = None, seed: int = 0) -> Any:
+        """Return an `Explanation`: heat map float32 (H, W) in [0, 1], probabilities, share of heat in the lungs."""
+        from covidcxr_tf.explain.film import explain_film
+
+        return explain_film(self._loaded, _film(image), method=method, target=target, seed=seed)
+
+
+def load(path: str | Path | None = None) -> Run:
+    """Return the run in a run folder or ``.keras`` file, or the shipped classifier.
+
+    Raises
+    ------
+    WeightsError
+        If it is not there or not readable.
+    """
+    return Run(load_model_for_films(path))
+
+
+def predict(images: Film | Sequence[Film], model: str | Path | None = None) -> np.ndarray:
+    """Return probabilities float64 (N, classes) of films by the named or the shipped classifier."""
+    return load(model).predict(images)
+
+
+def explain(image: Film, model: str | Path | None = None, **options: Any) -> Any:
+    """Return an `Explanation` of one film by the named or the shipped classifier."""
+    return load(model).explain(image, **options)
+
+
+def segment(film: Film, model: str | Path = "lung_unet") -> np.ndarray:
+    """Return the lung mask, uint8 0/1 (H, W), of a film: a path, or float32 (H, W) in [0, 1]."""
+    return LungFinder.load(model).segment(_film(film)).mask
+
+
+def predict_inputs(
+    loaded: LoadedModel | HierarchicalModel, inputs: Sequence[str], *, root: str | None = None, skip_bad: int = 0
+) -> tuple[pd.DataFrame, list[ImageError]]:
+    """Return a predictions table for films, folders or a manifest, and the films that could not be read."""
+    if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet", ".pq"):
+        manifest = load_manifest(inputs[0], root=root, require=("path",))
+    else:
+        files = films_of(inputs, root)["file"]
+        common = os.path.commonpath([os.path.dirname(file) for file in files])
+        manifest = pd.DataFrame({"path": [os.path.relpath(file, common) for file in files]})
+        manifest.attrs.update(root=common, manifest="the films named")
+    return predict_manifest(loaded, manifest, skip_bad=skip_bad)
+
+
+def predict_table_for(model: str, manifest: str, split: str | None = None, root: str | None = None) -> pd.DataFrame:
+    """Return the predictions table of a model on a manifest's films, or on those of one split.
+
+    Labels are mapped to the model's classes as its run's config maps them; films of other labels are left out.
+
+    Raises
+    ------
+    ManifestError, SplitError, WeightsError, ImageError
+        For a manifest, split, model or film that cannot be used.
+    """
+    loaded = load_any(model)
+    films = load_manifest(manifest, root=root)
+    films = _mapped(films, loaded, Path(model))
+    if split is not None:
+        if "split" not in films:
+            raise SplitError("no column 'split'", where=manifest, remedy="make one with `covidcxr data split`")
+        attributes = films.attrs
+        films = films[films["split"] == split].reset_index(drop=True)
+        films.attrs = attributes
+        if films.empty:
+            raise SplitError(f"no film in the split '{split}'", where=manifest, expected="train, validation or test")
+    table, _ = predict_manifest(loaded, films)
+    return table
+
+
+def _mapped(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel, model: Path) -> pd.DataFrame:
+    from covidcxr_tf.config import load_config
+    from covidcxr_tf.data.manifest import map_classes
+
+    stored = model / "config.toml"
+    classes = dict(load_config(stored).classes) if stored.is_file() else {name: (name,) for name in loaded.classes}
+    attributes = films.attrs
+    mapped = map_classes(films, classes).reset_index(drop=True)
+    mapped.attrs = attributes
+    return mapped
+
+
+def _film(image: Film) -> np.ndarray:
+    from covidcxr_tf.imaging.reading import read_image
+
+    if isinstance(image, np.ndarray):
+        if image.ndim != 2 or image.dtype != np.float32 or image.min() < 0 or image.max() > 1:
+            raise UsageError(
+                f"an array of shape {image.shape} and dtype {image.dtype}",
+                expected="a film float32 (H, W) in [0, 1], or a path",
+            )
+        return image
+    return read_image(image)

@@ -1,0 +1,75 @@
+"""One pass over the validation films: loss and the task's score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+
+from covidcxr_tf.pipeline.dataset import Batches
+
+#: Added above and below in Dice, so that two empty masks agree (1) instead of dividing by zero.
+EMPTY = 1e-6
+
+
+def validate(model: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, strategy: Any) -> dict[str, float]:
+    """Return ``val_loss`` (mean over films, no class weights) and scores.
+
+    Classification: ``val_accuracy`` and, where it is defined, ``val_auroc`` (the last class for two classes, the
+    macro mean of one against rest for more). Segmentation: ``val_dice``, mean over films at 0.5.
+    """
+    _, targets, outputs, losses = evaluate_batches(model, loss, batches, strategy)
+    measured = {"val_loss": float(losses.mean())}
+    if batches.targets is None:
+        return measured | {"val_dice": float(outputs.mean())}
+    if targets.ndim > 1:  # several findings a film
+        return measured
+    if outputs.shape[1] == 1:  # a single sigmoid: its logit against 0
+        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+    measured["val_accuracy"] = float((outputs.argmax(1) == targets).mean())
+    present = np.unique(targets)
+    if len(present) == outputs.shape[1]:
+        margin = outputs[:, 1] - outputs[:, 0]
+        scores = [margin] if outputs.shape[1] == 2 else [_log_odds(outputs, k) for k in present]
+        truths = [targets == 1] if outputs.shape[1] == 2 else [targets == k for k in present]
+        measured["val_auroc"] = float(np.mean([roc_auc_score(t, s) for t, s in zip(truths, scores, strict=True)]))
+    return measured
+
+
+def evaluate_batches(
+    model: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, strategy: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows, targets, outputs (logits, or Dice where the target is a mask) and losses, film by film."""
+    dense = batches.targets is None
+
+    @tf.function(reduce_retracing=True, jit_compile=False)
+    def step(batch: dict[str, Any]) -> tuple[Any, Any]:
+        logits = model(batch["image"], training=False)
+        each = loss(batch["target"], logits)
+        return (_dice(batch["target"], logits) if dense else logits), each
+
+    collected: list[tuple[Any, Any, Any, Any]] = []
+    # Every replica holds the same weights: the films are judged on one device, in the order of the manifest.
+    with strategy.scope():
+        for batch in batches.plain():
+            outputs, losses = step(batch)
+            target = np.zeros(len(losses)) if dense else batch["target"].numpy()
+            collected.append((batch["row"].numpy(), target, outputs.numpy(), losses.numpy()))
+    rows, targets, outputs, losses = (np.concatenate(part) for part in zip(*collected, strict=True))
+    return rows, targets, outputs.astype(np.float64), losses.astype(np.float64)
+
+
+def _dice(masks: Any, logits: Any) -> Any:
+    inside = tf.cast(logits > 0, tf.float32)
+    both = tf.reduce_sum(inside * masks, axis=(1, 2, 3))
+    return (2 * both + EMPTY) / (tf.reduce_sum(inside, axis=(1, 2, 3)) + tf.reduce_sum(masks, axis=(1, 2, 3)) + EMPTY)
+
+
+def _log_odds(logits: np.ndarray, k: int) -> np.ndarray:
+    rest = np.delete(logits, k, axis=1)
+    top = rest.max(axis=1)
+    return logits[:, k] - (top + np.log(np.exp(rest - top[:, None]).sum(axis=1)))
