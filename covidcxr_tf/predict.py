@@ -71,6 +71,8 @@ class LoadedModel:
         How a film becomes the input.
     facts : dict
         What was stored with the model.
+    threshold : float or None
+        Cut-off on the probability of `positive`, chosen on validation films; two classes only.
     name, arch, path
         Which model this is.
     lungs : LungFinder or None
@@ -87,6 +89,7 @@ class LoadedModel:
         self.image = ImageConfig.model_validate(facts["image"])
         self.name = str(facts.get("name", path.stem))
         self.arch = str(facts.get("arch", ""))
+        self.threshold: float | None = facts.get("threshold")
         reference = facts.get("reference_histogram")
         self.reference = None if reference is None else np.asarray(reference, dtype=np.int64)
         self._call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
@@ -128,6 +131,13 @@ class LoadedModel:
         """Return float64 (N, classes) for a batch float32 (N, size, size, channels) in [0, 1]."""
         logits = self._call(batch.astype(np.float32)).numpy().astype(np.float64)
         return to_probabilities(logits, str(self.facts.get("task")))
+
+    def decide(self, probabilities: np.ndarray) -> str:
+        """Return the class of one film's probabilities (classes,), by the cut-off where there is one."""
+        if self.threshold is None or len(self.classes) != 2:
+            return self.classes[int(np.argmax(probabilities))]
+        place = self.classes.index(self.positive)
+        return self.classes[place if probabilities[place] >= self.threshold else 1 - place]
 
     def predict(self, films: Sequence[np.ndarray]) -> np.ndarray:
         """Return float64 (N, classes) for films float32 (H, W) in [0, 1]."""
@@ -222,7 +232,8 @@ def predict_manifest(
             parts.append(loaded.predict(films))
     progress.close()
     probabilities = np.concatenate(parts) if parts else np.zeros((0, len(loaded.classes)))
-    return predictions_table(manifest.iloc[kept], probabilities, loaded.classes), bad
+    table = predictions_table(manifest.iloc[kept], probabilities, loaded.classes)
+    return decide(table, loaded.classes, loaded.positive, getattr(loaded, "threshold", None)), bad
 
 
 def predictions_table(rows: pd.DataFrame, probabilities: np.ndarray, classes: Iterable[str]) -> pd.DataFrame:
@@ -238,6 +249,18 @@ def predictions_table(rows: pd.DataFrame, probabilities: np.ndarray, classes: It
     for number, name in enumerate(names):
         table[f"prob_{name}"] = probabilities[:, number]
     return table
+
+
+def decide(table: pd.DataFrame, classes: Sequence[str], positive: str, threshold: float | None) -> pd.DataFrame:
+    """Return the table with ``predicted`` by the cut-off on `positive`; unchanged without one.
+
+    A cut-off is for two classes: at or above it the film is called positive.
+    """
+    if threshold is None or len(classes) != 2:
+        return table
+    other = next(name for name in classes if name != positive)
+    above = table[f"prob_{positive}"].to_numpy(np.float64) >= threshold
+    return table.assign(predicted=np.where(above, positive, other))
 
 
 def _lungs_of(facts: dict[str, Any], file: Path) -> LungFinder | None:

@@ -26,7 +26,7 @@ from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, write_manifest
 from covidcxr_tf.errors import DataError, ImageError, RunFailed
 from covidcxr_tf.files import write_json
-from covidcxr_tf.imaging.histogram import histogram_256
+from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.imaging.resize import resize
@@ -263,7 +263,7 @@ def _quarantined(folder: Path) -> int:
 def _reference(image: ImageConfig) -> np.ndarray | None:
     if not image.histogram_reference:
         return None
-    return histogram_256(to_uint8(read_image(image.histogram_reference)))
+    return histogram(to_uint8(read_image(image.histogram_reference)))
 
 
 def _key(manifest: pd.DataFrame, image: ImageConfig, masks: bool, regions_key: str, group_by: str) -> str:

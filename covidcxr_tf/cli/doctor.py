@@ -18,7 +18,9 @@ def command(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"covidcxr_tf {found['covidcxr_tf']}, Python {found['python']}, {found['platform']}")
-    click.echo("packages: " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items()))
+    click.echo(
+        "packages: " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())
+    )
     click.echo(f"devices: {', '.join(found['devices'])}; {found['cores']} cores, {found['memory_gb']} GB memory")
     click.echo(f"cache: {found['cache']} ({found['cache_free_gb']} GB free)")
     for name, model in found["models"].items():

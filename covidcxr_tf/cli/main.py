@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import os
 import sys
 import traceback
@@ -53,6 +54,31 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in self.commands_table.items()])
 
 
+class QuietImport(importlib.abc.MetaPathFinder):
+    """Silences what TensorFlow's C++ side prints while it is imported, before any log level reaches it.
+
+    Twelve lines on oneDNN and CUDA above each answer hide the answer. An import that fails is repeated aloud.
+    """
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Import ``tensorflow`` with stderr turned away on its first mention; never find anything itself."""
+        if fullname != "tensorflow" or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            importlib.import_module("tensorflow")
+        except ImportError:
+            sys.modules.pop("tensorflow", None)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        return None
+
+
 @click.group(cls=LazyGroup, commands_table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="covidcxr")
 def cli() -> None:
@@ -62,6 +88,7 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with the code that `CovidcxrError` kinds carry."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, QuietImport())
     try:
         code = cli.main(args=argv, prog_name="covidcxr", standalone_mode=False)
     except click.exceptions.Exit as stop:

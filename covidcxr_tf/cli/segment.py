@@ -10,7 +10,9 @@ import click
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="DIR", help="Folder for masks, overlays and the new manifest.")
-@click.option("--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped name.")
+@click.option(
+    "--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped name."
+)
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -6,6 +6,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from covidcxr_tf.data.phantom import Map
 
@@ -32,17 +33,18 @@ class Hospital:
     aspect: float
     bits: int
     lead: str
-    caption: str
+    captions: tuple[str, str]  # on films of standing patients, on bedside films
     corner: str
 
 
 HOSPITALS: dict[str, Hospital] = {
     "demo-north": Hospital(
-        "demo-north", 9000, 0.5, 1.0, 0.03, 0.95, 0.02, 0.25, 0.0, 0.2, 1.0, 8, "L", "", "right"),
+        "demo-north", 60000, 0.5, 1.0, 0.03, 0.95, 0.02, 0.35, 0.0, 0.2, 1.0, 8, "L", ("", "PORTABLE"), "right"),
     "demo-south": Hospital(
-        "demo-south", 2200, 0.62, 1.15, 0.045, 0.8, 0.06, 0.1, 0.02, 0.55, 0.86, 8, "R", "AP SUPINE", "left"),
+        "demo-south", 15000, 0.6, 1.25, 0.04, 0.9, 0.06, 0.2, 0.02, 0.55, 0.86, 8, "R", ("", "AP SUPINE"), "left"),
     "demo-west": Hospital(
-        "demo-west", 5000, 0.4, 1.3, 0.025, 1.25, 0.0, 0.8, 0.012, 0.3, 0.94, 16, "R", "PA ERECT", "left"),
+        "demo-west", 50000, 0.4, 1.3, 0.025, 1.25, 0.0, 0.7, 0.012, 0.3, 0.94, 16, "R",
+        ("PA ERECT", "AP PORTABLE"), "left"),
 }  # fmt: skip
 
 
@@ -62,7 +64,7 @@ class Technique:
         borders = hospital.border * rng.uniform(0, 2, 4) * (rng.random(4) < 0.6)
         return cls(
             photons=hospital.photons * float(rng.uniform(0.6, 1.5)),
-            low=float(rng.uniform(0.1, 0.3)) + hospital.toe,
+            low=float(rng.uniform(0.02, 0.2)) + hospital.toe,
             high=float(rng.uniform(0.93, 1.0)),
             slope=hospital.slope * float(rng.uniform(0.9, 1.12)),
             borders=tuple(float(b) for b in borders),  # type: ignore[arg-type]
@@ -100,7 +102,7 @@ def expose(attenuation: Map, hospital: Hospital, technique: Technique, pixel: fl
     quanta = technique.photons * (pixel / 0.1) ** 2
     # Above some tens of quanta Poisson's law is Gauss's within what eight bits show, and ten times faster.
     noise = rng.standard_normal((height, width), dtype=np.float32) * np.sqrt(signal / np.float32(quanta))
-    sigma = max(hospital.blur / pixel, 0.35)
+    sigma = max(hospital.blur / pixel, 0.55)
     read = cv2.GaussianBlur(signal + noise, (0, 0), sigma)
     return -np.log(np.maximum(read, 1e-4))
 
@@ -112,11 +114,13 @@ def window_levels(reading: Map, lung: np.ndarray, body: np.ndarray) -> tuple[flo
     return float(np.percentile(lungs, 5)), float(np.percentile(dense, 96))
 
 
-def display(reading: Map, levels: tuple[float, float], hospital: Hospital, technique: Technique, pixel: float) -> Map:
+def display(
+    reading: Map, levels: tuple[float, float], hospital: Hospital, technique: Technique, pixel: float
+) -> NDArray[np.float32]:
     """Return the film: window, edge enhancement and a film-like S curve; float32 [0, 1], bone bright."""
     clear, dense = levels
     span = max(dense - clear, 0.2)
-    low = clear - technique.low * span - 0.12 * span
+    low = clear - technique.low * span - 0.06 * span
     high = clear + (dense - clear) / technique.high
     value = (reading - low) / (high - low)
     if hospital.sharpen:
@@ -127,7 +131,7 @@ def display(reading: Map, levels: tuple[float, float], hospital: Hospital, techn
     return (np.tanh(1.55 * curve) / np.float32(np.tanh(1.55 * 1.12))).clip(0, 1).astype(np.float32)
 
 
-def burn_in(film: Map, hospital: Hospital, technique: Technique, caption: str | None, rng: np.random.Generator) -> Map:
+def burn_in(film: Map, hospital: Hospital, technique: Technique, caption: str, rng: np.random.Generator) -> Map:
     """Return the film with the shutter's black border, the lead letter and the caption.
 
     Parameters
@@ -136,8 +140,8 @@ def burn_in(film: Map, hospital: Hospital, technique: Technique, caption: str | 
         float32 (H, W).
     hospital, technique : Hospital, Technique
         Where and how large the marks are.
-    caption : str or None
-        Text below the letter; None = the hospital's habit.
+    caption : str
+        Text below the letter; may be empty.
     rng : numpy.random.Generator
         Places the marks within a finger's breadth.
     """
@@ -152,12 +156,11 @@ def burn_in(film: Map, hospital: Hospital, technique: Technique, caption: str | 
     column = left + (0.03 + jitter[1]) * width
     letter_at = column if hospital.corner == "left" else width - right - column - 20 * unit
     _write(out, hospital.lead, row, letter_at, 0.95 * unit, 2.2 * unit)
-    text = hospital.caption if caption is None else caption
-    if text:
+    if caption:
         size = 0.42 * unit
-        wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
+        wide = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
         text_at = column if hospital.corner == "left" else width - right - column - wide
-        _write(out, text, row + 20 * unit, text_at, size, unit)
+        _write(out, caption, row + 20 * unit, text_at, size, unit)
     return out
 
 

@@ -1,4 +1,4 @@
-"""A chest of attenuating shapes: one patient, one pose, and the path lengths a beam takes through them.
+"""A chest of attenuating shapes: lungs, heart, great vessels and airways of one patient in one pose.
 
 Lengths are centimetres in the plane of the detector. The frame of the patient has its origin on the midline at the
 height of the lung tips; rows grow downwards, columns towards the patient's left (the right side of the film). Shapes
@@ -9,119 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[np.float32]
-Seeds = np.random.SeedSequence
+from covidcxr_tf.data.patient import Patient, Pose
+
+Map = NDArray[np.floating[Any]]  # float32 wherever it is as large as a film
 
 # Linear attenuation in 1/cm of a hardened beam behind a grid; lung tissue is about a quarter of water.
 MU_SOFT = 0.19
 MU_LUNG = 0.05
 LATTICE = 0.3  # spacing in cm of the random lattices, which are the same at every film size
-
-
-@dataclasses.dataclass(frozen=True)
-class Patient:
-    """What all films of one patient share. Lengths in cm, angles in degrees."""
-
-    age: int
-    sex: str
-    half_width: float  # midline to the inner chest wall at its widest
-    lung_height: float  # lung tip to costophrenic angle
-    depth: float  # front to back, at the breast bone
-    fat: float
-    dome: float  # top of the right diaphragm above the costophrenic angle
-    left_drop: float  # how much lower the left dome stands
-    heart_ratio: float  # cardiothoracic ratio
-    heart_tilt: float
-    aorta: float
-    rib_drop: float
-    rib_pitch: float
-    bone: float
-    clavicle_rise: float
-    shoulder: float
-    spine_bend: float
-    bubble: float
-    breast: float
-    seed: Seeds
-
-    @classmethod
-    def draw(cls, seed: Seeds) -> Patient:
-        """Draw one adult.
-
-        Parameters
-        ----------
-        seed : numpy.random.SeedSequence
-            Everything about the patient follows from it.
-
-        Returns
-        -------
-        Patient
-            Age 18 to 90, sex ``"F"`` or ``"M"``, and the measures of the chest.
-        """
-        rng = np.random.default_rng(seed)
-        sex = "F" if rng.random() < 0.5 else "M"
-        age = int(rng.integers(18, 91))
-        build = (0.94 if sex == "F" else 1.03) * rng.uniform(0.94, 1.06)
-        fat = float(np.clip(rng.normal(1.6, 1.0), 0.3, 4.5))
-        old = (age - 18) / 72
-        return cls(
-            age=age,
-            sex=sex,
-            half_width=13.8 * build * rng.uniform(0.96, 1.04),
-            lung_height=25.0 * build * rng.uniform(0.93, 1.06),
-            depth=(20.5 + fat * 1.6) * build * rng.uniform(0.94, 1.06),
-            fat=fat,
-            dome=rng.uniform(3.0, 4.6) * build,
-            left_drop=rng.uniform(0.4, 1.7),
-            heart_ratio=float(np.clip(rng.normal(0.43 + 0.05 * old, 0.03), 0.36, 0.58)),
-            heart_tilt=rng.uniform(28, 48),
-            aorta=rng.uniform(1.5, 1.8) + 0.7 * old * rng.random(),
-            rib_drop=rng.uniform(6.5, 9.5),
-            rib_pitch=rng.uniform(0.92, 1.0),
-            bone=rng.uniform(0.85, 1.15) * (1.05 - 0.25 * old),
-            clavicle_rise=rng.uniform(0.08, 0.3),
-            shoulder=rng.uniform(-0.8, 1.2),
-            spine_bend=rng.normal(0, 0.25),
-            bubble=float(rng.choice([0.0, 1.0], p=[0.25, 0.75]) * rng.uniform(0.6, 1.3)),
-            breast=rng.uniform(1.5, 4.5) if sex == "F" else 0.0,
-            seed=seed,
-        )
-
-    def stream(self, key: int) -> np.random.Generator:
-        """Return the random numbers of one organ; each organ has its own, so none depends on the others' order."""
-        return np.random.default_rng(Seeds(self.seed.entropy, spawn_key=(*self.seed.spawn_key, key)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Pose:
-    """How the patient stood for one film: cm, degrees, and the share of a full breath."""
-
-    portable: bool = False
-    field: float = 40.0  # height of the detector field in cm
-    tilt: float = 0.0
-    row_shift: float = 0.0
-    column_shift: float = 0.0
-    turn: float = 0.0  # how far the front has moved against the back
-    breath: float = 1.0
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, patient: Patient, portable: bool) -> Pose:
-        """Draw the pose of one film; a portable film is crooked, near and taken on a shallow breath."""
-        loose = 1.7 if portable else 1.0
-        field = 1.46 * patient.lung_height * rng.uniform(0.96, 1.08)
-        return cls(
-            portable=portable,
-            field=float(field * (0.97 if portable else 1.0)),
-            tilt=float(np.clip(rng.normal(0, 1.0 * loose), -5, 5)),
-            row_shift=float(rng.uniform(-1.2, 1.2)),
-            column_shift=float(np.clip(rng.normal(0, 0.6 * loose), -2, 2)),
-            turn=float(np.clip(rng.normal(0, 0.35 * loose), -1.2, 1.2)),
-            breath=float(rng.uniform(0.82, 0.94) if portable else rng.uniform(0.94, 1.02)),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +87,27 @@ def chord(square: Map) -> Map:
 
 def smoothstep(low: float, high: float, value: Map) -> Map:
     """Return 0 below `low`, 1 above `high` and a smooth step between (`low` > `high` turns it round)."""
-    share = np.clip((value - low) / (high - low), 0, 1)
-    return share * share * (3 - 2 * share)
+    share = (value - low) / (high - low)
+    np.clip(share, 0, 1, out=share)
+    curve = 3 - 2 * share
+    curve *= share
+    curve *= share
+    return curve
+
+
+def table(share: Map, values: Map) -> Map:
+    """Look `values` up, which stand for shares 0 to 1.2 of the lung's height: a power a pixel is ten times slower."""
+    place = np.clip(share * np.float32((len(values) - 1) / 1.2), 0, len(values) - 1.001)
+    whole = np.floor(place)
+    index = whole.astype(np.int32)
+    first = values[index]
+    return first + (values[index + 1] - first) * (place - whole)
+
+
+# Half width and depth of the lung by height. The root is steep at the tip, which the fine table resolves.
+_SHARE = np.minimum(np.linspace(0, 1.2, 4097), 0.85 * 1.25)
+_WALL: Map = ((1 - np.abs(1 - _SHARE / 0.85) ** 2.2) ** 0.3).astype(np.float32)
+_DEEP: Map = ((1 - np.maximum(1 - _SHARE / 0.85, 0) ** 2) ** 0.36).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +117,11 @@ class Chest:
     patient: Patient
     pose: Pose
     grid: Grid
+
+    def part(self, box: tuple[slice, slice]) -> Chest:
+        """Return the same chest seen through a window of the film, for organs that fill a small part of it."""
+        grid = dataclasses.replace(self.grid, rows=self.grid.rows[box], columns=self.grid.columns[box])
+        return dataclasses.replace(self, grid=grid)
 
     @functools.cached_property
     def floor(self) -> float:
@@ -210,15 +135,13 @@ class Chest:
 
     def wall(self, rows: Map) -> Map:
         """Return how far the lung reaches from the midline at `rows`; 0 above the lung tips."""
-        share = np.clip(rows / np.float32(self.patient.lung_height), 0, 1.1)
-        rise = 1 - np.abs(1 - share / 0.85) ** np.float32(2.2)
-        return np.float32(self.patient.half_width) * np.maximum(rise, 0) ** np.float32(0.3)
+        return table(rows / np.float32(self.patient.lung_height), _WALL) * np.float32(self.patient.half_width)
 
     @functools.cached_property
     def medial(self) -> Map:
         """Distance in cm from the midline to the lung's inner border, along the spine."""
         rows = np.maximum(self.grid.rows, 0)
-        return 2.1 + 2.4 * np.exp(-rows / 1.1) + 0.012 * rows
+        return 1.9 + 2.4 * np.exp(-rows / 1.1) + 0.012 * rows
 
     @functools.cached_property
     def side(self) -> Map:
@@ -253,9 +176,9 @@ class Chest:
     def cavity(self) -> Map:
         """Front-to-back length in cm of the lung before heart and vessels take their place."""
         edge = np.clip((self.lateral - self.side) / 5.5, 0, 1)
-        share = np.clip(self.grid.rows / np.float32(self.patient.lung_height), 0, 0.85)
-        deep = 0.72 * self.patient.depth * (1 - (1 - share / 0.85) ** 2.0) ** 0.42
-        inner = smoothstep(0.0, 3.2, self.side - self.medial)
+        share = self.grid.rows / np.float32(self.patient.lung_height)
+        deep = table(share, _DEEP) * np.float32(0.68 * self.patient.depth)
+        inner = smoothstep(0, 1, (self.side - self.medial) / (2.0 + 1.8 * smoothstep(7.0, 15.0, self.grid.rows)))
         length = deep * chord((1 - edge) ** 2) * (0.25 + 0.75 * inner) * (self.side > self.medial)
         below = np.maximum(self.grid.rows - self.diaphragm, 0)
         recess = 0.16 * length * np.exp(-below / 1.8) * (below < 9)
@@ -263,16 +186,16 @@ class Chest:
 
     @functools.cached_property
     def heart(self) -> Map:
-        """Front-to-back length of the heart in cm; it is zero outside `heart_mask`."""
+        """Front-to-back length of the heart in cm; it fades where it rests on the diaphragm."""
         rows, columns = self._front()
         width = 2 * self.patient.half_width * self.patient.heart_ratio * (1.06 if self.pose.portable else 1.0)
         bottom = self.floor - self.patient.dome + 0.9
         unit = width / 12.6
-        low = bottom - 4.4 * unit
+        low = bottom - 3.0 * unit
         shapes = [
-            (low + 0.2, 2.0, 7.0, 4.55, self.patient.heart_tilt, 9.5),
-            (low - 0.9, -0.9, 4.6, 3.3, 95.0, 8.5),
-            (low - 4.6 * unit, 1.7, 3.9, 2.6, 62.0, 7.0),
+            (low, 2.3, 7.2, 4.6, self.patient.heart_tilt, 11.5),
+            (low - 2.2 * unit, -0.5, 5.2, 3.15, 100.0, 10.5),
+            (low - 5.6 * unit, 1.0, 4.2, 2.7, 60.0, 9.5),
         ]
         body = np.zeros_like(rows)
         for row, column, along, across, tilt, deep in shapes:
@@ -281,12 +204,13 @@ class Chest:
             first = (np.cos(turn) * over + np.sin(turn) * down) / (along * unit)
             second = (np.cos(turn) * down - np.sin(turn) * over) / (across * unit)
             body = np.maximum(body, deep * unit * chord(first**2 + second**2))
-        return np.where(self.grid.rows < self.diaphragm + 0.8, body, 0).astype(np.float32)
+        # The last of the heart lies on the diaphragm, in front of the lung that hangs down behind it.
+        return (body * smoothstep(2.5, 0.0, self.grid.rows - self.diaphragm)).astype(np.float32)
 
     @functools.cached_property
     def heart_mask(self) -> NDArray[np.bool_]:
         """Silhouette of the heart down to the diaphragm, without the great vessels."""
-        return self.heart > 0
+        return (self.heart > 0) & (self.grid.rows < self.diaphragm)
 
     def _front(self) -> tuple[Map, Map]:
         return self.grid.rows, self.grid.columns - np.float32(self.pose.turn)
@@ -296,14 +220,15 @@ class Chest:
         """Length in cm through aorta, superior vena cava and the tissue around them."""
         rows, columns = self._front()
         knob, calibre = 0.25 * self.patient.lung_height, self.patient.aorta
-        arch = 2.2 * calibre * chord(((columns - 1.9) / calibre) ** 2 + ((rows - knob) / (calibre * 1.05)) ** 2)
+        arch = 2.2 * calibre * chord(((columns - 2.3) / calibre) ** 2 + ((rows - knob) / (calibre * 1.05)) ** 2)
         span = smoothstep(knob - 1.0, knob + 1.0, rows)
-        centre = 2.1 - 1.7 * smoothstep(knob, self.floor, rows)
+        centre = 1.9 - 1.6 * smoothstep(knob, self.floor, rows)
         descending = 2 * calibre * 0.8 * chord(((columns - centre) / (calibre * 0.8)) ** 2) * span
+        wide = 1.6 * smoothstep(4.0, -1.0, rows)
         bulge = 0.7 * np.exp(-(((rows - knob - 3.0) / 3.0) ** 2))
-        cava = 4.0 * chord(((columns + 0.9) / (2.0 + bulge)) ** 2) * smoothstep(-1.0, 3.0, rows)
+        cava = 4.0 * chord(((columns + 0.9) / (1.6 + bulge + wide)) ** 2) * smoothstep(-1.0, 3.0, rows)
         trunk = 5.0 * chord(((columns - 1.6) / 2.3) ** 2 + ((rows - knob - 3.4) / 2.2) ** 2)
-        top = 3.0 * chord((columns / 2.6) ** 2) * smoothstep(-6.0, 1.0, rows)
+        top = 3.0 * chord((columns / (2.2 + wide)) ** 2) * smoothstep(-6.0, 1.0, rows)
         return np.maximum.reduce([arch, descending, cava, trunk, top]).astype(np.float32)
 
     @functools.cached_property

@@ -62,13 +62,17 @@ _NOT_A_VALUE = ("nan", "<na>", "null", "#n/a")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: row as a spreadsheet counts (None: the whole column or file), column, words."""
+    """One thing that is wrong: row as a spreadsheet counts (None: the whole column or file), column, words.
+
+    `kind` is schema, unreadable, duplicate, leakage or confounding.
+    """
 
     problem: str
     row: int | None = None
     column: str | None = None
     expected: str | None = None
     remedy: str | None = None
+    kind: str = "schema"
 
     def place(self, manifest: object) -> str:
         """Return ``"manifest.csv, row 3, column label"``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def read_text_table(path: str | Path) -> tuple[pd.DataFrame, list[Fault]]:
         For a file that is empty, not UTF-8, not CSV or not Parquet at all.
     """
     if Path(path).suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path), []
+        return _read_parquet(path)
     rows = _read_rows(path)
     if not rows:
         raise ManifestError("the file is empty", where=path, expected=f"a header with {', '.join(REQUIRED)}")
@@ -41,12 +42,14 @@ def _read_rows(path: str | Path) -> list[list[str]]:
     """Return the rows of a CSV, without the blank ones at its end."""
     before = csv.field_size_limit(_MAX_CELL)
     try:
+        content = Path(path).read_bytes()
         # utf-8-sig: Excel puts a byte order mark before the first name
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.reader(stream, strict=True))
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     except UnicodeDecodeError as cause:
-        problem = f"byte {cause.start} is not UTF-8"
-        raise ManifestError(problem, where=path, expected="a CSV file in UTF-8", remedy="save it as UTF-8") from cause
+        line = cause.object.count(b"\n", 0, cause.start) + 1
+        raise ManifestError(
+            f"line {line} is not UTF-8", where=path, expected="a CSV file in UTF-8", remedy="save it as UTF-8"
+        ) from cause
     except csv.Error as cause:
         raise ManifestError(f"not readable as CSV: {cause}", where=path, expected="commas and double quotes") from cause
     except OSError as cause:
@@ -78,6 +81,7 @@ def _shape_faults(rows: list[list[str]], width: int) -> list[Fault]:
 
 
 def need_parquet(path: str | Path) -> None:
+    """Raise `ManifestError` where pyarrow, an extra, is not installed."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as cause:
@@ -88,17 +92,21 @@ def need_parquet(path: str | Path) -> None:
         ) from cause
 
 
-def _read_parquet(path: str | Path) -> pd.DataFrame:
+def _read_parquet(path: str | Path) -> tuple[pd.DataFrame, list[Fault]]:
     need_parquet(path)
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as cause:  # pyarrow's own errors are kinds of these
         raise ManifestError(f"not readable as Parquet: {cause}", where=path, expected="a Parquet table") from cause
     table = table.reset_index(drop=True)
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    header = [str(name).strip() for name in table.columns]
+    table.columns = pd.Index(header)
     table.attrs = {}
-    known = [name for name in (*REQUIRED, *OPTIONAL) if name in table.columns]
-    return table.assign(**{name: _as_text(table[name]) for name in known})
+    faults = _header_faults(header)
+    if faults:
+        return table, faults
+    known = [name for name in (*REQUIRED, *OPTIONAL) if name in header]
+    return table.assign(**{name: _as_text(table[name]) for name in known}), []
 
 
 def _as_text(cells: pd.Series) -> pd.Series:

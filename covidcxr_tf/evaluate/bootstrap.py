@@ -77,9 +77,10 @@ def bootstrap(
     numbers, patients = patient_numbers(patient_ids)
     chunk = max(1, CHUNK_ELEMENTS // max(len(numbers), 1))
     one_film_each = len(numbers) == patients and bool((numbers == np.arange(patients)).all())
-    parts: list[dict[Any, Floats]] = []
-    for counts in resample_counts(patients, resamples, seed, chunk):
-        parts.append(statistics(counts if one_film_each else counts.take(numbers, axis=0)))
+    parts = [
+        statistics(counts if one_film_each else counts.take(numbers, axis=0))
+        for counts in resample_counts(patients, resamples, seed, chunk)
+    ]
     if not parts:
         return {name: np.empty(0) for name in statistics(np.ones((len(numbers), 1)))}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from covidcxr_tf.evaluate.bootstrap import Floats
-from covidcxr_tf.evaluate.roc import ratio
 
 BINS = 15  # Guo et al. 2017, section 2
 FILMS_A_BIN = 10  # fewer films make a bin's observed share mostly noise
@@ -82,15 +82,15 @@ def calibration_pairs(
     return probs.max(axis=1), called == truth, "probability of the most probable class"
 
 
-def weighted_ece(bins: Bins, predicted: Floats, came_true: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return the expected calibration error in each resample, float64 [K].
+def bin_gaps(bins: Bins, predicted: Floats, came_true: npt.NDArray[np.bool_]) -> sparse.csr_array:
+    """Return float64 [bins, films]: predicted minus outcome of each film, in the row of its bin.
 
-    The bins stay those of the whole set. Resampling adds noise to each bin, and noise only ever adds to the error:
-    the interval leans upward, and can lie above the value where calibration is good.
+    Times film weights it gives each bin's gap; the sum of their sizes over the films' weight is the expected
+    calibration error of a resample, in the bins of the whole set. Resampling adds noise to each bin, and noise only
+    ever adds to the error: the interval leans upward, and can lie above the value where calibration is good.
     """
-    member = np.zeros((len(bins.count), len(predicted)))
-    member[bins.number, np.arange(len(predicted))] = predicted - np.asarray(came_true, np.float64)
-    return ratio(np.abs(member @ weights).sum(axis=0), weights.sum(axis=0))
+    gaps = predicted - np.asarray(came_true, np.float64)
+    return sparse.csr_array((gaps, (bins.number, np.arange(len(gaps)))), shape=(len(bins.count), len(gaps)))
 
 
 def brier_terms(probs: Floats, truth: npt.NDArray[np.int64]) -> Floats:

@@ -6,26 +6,28 @@ not defined (a class without films, nobody called) is null and says why; it is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from covidcxr_tf.errors import UsageError
 from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, bootstrap, describe, patient_numbers
-from covidcxr_tf.evaluate.calibration import brier_terms, calibration_pairs, reliability, weighted_ece
+from covidcxr_tf.evaluate.calibration import bin_gaps, brier_terms, calibration_pairs, reliability
 from covidcxr_tf.evaluate.roc import RankedScores, ratio
 from covidcxr_tf.evaluate.table import (
-    PREFIX,
+    UNKNOWN_SOURCE,
     check_predictions,
     class_indices,
     class_names,
     probabilities,
     sources,
 )
+from covidcxr_tf.evaluate.thresholds import Threshold
 
 Key = tuple[str, ...]
 PER_CLASS = ("sensitivity", "specificity", "precision", "f1", "auroc", "auprc")
@@ -65,7 +67,7 @@ class Films:
 def evaluate_table(
     table: pd.DataFrame,
     positive: str | None = None,
-    threshold: float | None = None,
+    threshold: float | Threshold | None = None,
     resamples: int = 2000,
     seed: int = 0,
     threshold_from: str | None = None,
@@ -78,14 +80,14 @@ def evaluate_table(
         A predictions table (``read_predictions``).
     positive : str, optional
         The class that ROC curves and cut-offs are about; the last one if omitted.
-    threshold : float, optional
+    threshold : float or Threshold, optional
         Two classes only: films whose probability of `positive` is at least this are called positive. Omitted:
         the most probable class is called. The table's own ``predicted`` is not used; ``predicted_changed`` counts
         the films where it differs.
     resamples, seed : int
         Of the bootstrap over patients.
     threshold_from : str, optional
-        Where the threshold comes from, for the record.
+        Where the threshold comes from, for the record; a `Threshold` says so itself.
 
     Returns
     -------
@@ -103,6 +105,8 @@ def evaluate_table(
         A faulty table.
     """
     table = check_predictions(table)
+    if isinstance(threshold, Threshold):
+        threshold_from, threshold = threshold.threshold_from, threshold.value
     films = _films(table, positive, threshold)
     values, samples, patients = _measure(films, resamples, seed)
     kinds = _kinds(films)
@@ -203,15 +207,20 @@ def _measure(films: Films, resamples: int, seed: int) -> tuple[dict[Key, float],
 def _statistics(films: Films) -> Callable[[Floats], dict[Key, Floats]]:
     """Return the function from film weights [films, K] to every metric [K]; what can be prepared is."""
     number = len(films.classes)
-    cells = np.zeros((number**2, len(films)))
-    cells[films.truth * number + films.called, np.arange(len(films))] = 1
+    cells = sparse.csr_array(
+        (np.ones(len(films)), (films.truth * number + films.called, np.arange(len(films)))),
+        shape=(number**2, len(films)),
+    )
     ranked = [RankedScores.sort(films.probs[:, c], films.truth == c) for c in range(number)]
     predicted, came_true, _ = calibration_pairs(films.probs, films.truth, films.positive)
-    bins = reliability(predicted, came_true)
-    brier = brier_terms(films.probs, films.truth)
+    gaps = bin_gaps(reliability(predicted, came_true), predicted, came_true)
+    brier = sparse.csr_array(brier_terms(films.probs, films.truth)[None, :])
+    # One sparse product instead of several dense ones: each film stands in three rows only.
+    sums = sparse.csr_array(sparse.vstack([cells, gaps, brier]))
 
     def statistics(weights: Floats) -> dict[Key, Floats]:
-        counts = (cells @ weights).reshape(number, number, -1)
+        summed = sums @ weights
+        counts = summed[: number**2].reshape(number, number, -1)
         total, support, called = counts.sum(axis=(0, 1)), counts.sum(axis=1), counts.sum(axis=0)
         result: dict[Key, Floats] = {("accuracy",): ratio(np.einsum("cck->k", counts), total)}
         for c, name in enumerate(films.classes):
@@ -223,8 +232,8 @@ def _statistics(films: Films) -> Callable[[Floats], dict[Key, Floats]]:
         for area in ("auroc", "auprc"):
             judged = [films.classes[films.positive]] if number == 2 else films.classes
             result[area,] = np.mean([result[c, area] for c in judged], axis=0)
-        result["ece",] = weighted_ece(bins, predicted, came_true, weights)
-        result["brier",] = ratio(brier @ weights, total)
+        result["ece",] = ratio(np.abs(summed[number**2 : -1]).sum(axis=0), total)
+        result["brier",] = ratio(summed[-1], total)
         return result
 
     return statistics
@@ -248,10 +257,11 @@ def _by_source(
             **{m: _metric(part, values, samples, patients, (positive, m)) for m in ("sensitivity", "specificity")},
         }
         support = part.support()[films.positive]
-        within[name] = _metric(part, values, samples, patients, (positive, "auroc")) | {
-            "positives": support,
-            "rest": len(part) - support,
-        }
+        inside = _metric(part, values, samples, patients, (positive, "auroc"))
+        if name == UNKNOWN_SOURCE:
+            # Films of any hospital may stand here: an area over them is a pooled one.
+            inside = describe(np.nan, np.empty(0), patients, "the source of these films is not given")
+        within[name] = inside | {"positives": support, "rest": len(part) - support}
     return by_source, within
 
 
@@ -268,19 +278,16 @@ def _why(films: Films, key: Key) -> str:
     if len(key) == 2:
         name, metric = key
         count = support[films.classes.index(name)]
-        if count == len(films) and metric in ("specificity", "auroc"):
+        if metric == "precision":
+            return f"no film was called {name}"
+        if count == len(films) and metric in ("specificity", "auroc", "auprc"):
             return f"every film is {name}"
-        return f"no film is {name}" if not count else f"no film was called {name}"
+        return f"no film is {name}"
     judged: Iterable[int] = range(len(films.classes))
     if key[0] in ("auroc", "auprc") and len(films.classes) == 2:
         judged = [films.positive]
     absent = [films.classes[c] for c in judged if not support[c]]
-    present = [films.classes[c] for c in judged if support[c]]
-    return f"no film is {_either(absent)}" if absent else f"every film is {_either(present)}"
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
+    return f"no film is {' or '.join(absent)}" if absent else f"every film is {films.classes[films.positive]}"
 
 
 def _kinds(films: Films) -> dict[str, dict[str, Any]]:
@@ -295,10 +302,3 @@ def _kinds(films: Films) -> dict[str, dict[str, Any]]:
         "ece": {"kind": f"{calibrated}, bins of equal mass"},
         "brier": {"kind": f"squared error, {'0 to 1' if binary else 'sum over classes, 0 to 2'}"},
     }
-
-
-def one_against_rest(table: pd.DataFrame, name: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the probability of class `name` and whether each film is of it, for curves and cut-offs."""
-    if name not in class_names(table):
-        raise UsageError(f"'{name}' is no class of the table", expected=", ".join(class_names(table)))
-    return table[PREFIX + name].to_numpy(np.float64), (table["label"] == name).to_numpy(bool)

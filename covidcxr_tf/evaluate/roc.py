@@ -64,7 +64,8 @@ class RankedScores:
             Share of (positive, negative) pairs in the right order, a tie counting one half (Hanley & McNeil 1982).
             NaN where one side has no weight.
         auprc : float64 [K]
-            Mean precision at each positive, without interpolation (Davis & Goadrich 2006). NaN without positives.
+            Mean precision at each positive, without interpolation (Davis & Goadrich 2006). NaN where one
+            side has no weight: without negatives any score would reach 1.
         """
         drawn = weights.take(self.positives, axis=0)
         true_calls = _cumulate(drawn)
@@ -80,10 +81,8 @@ class RankedScores:
         pairs = true_calls[-1] * false_calls[-1]
         called = true_at + false_at
         precision = np.divide(true_at, called, out=called, where=called > 0)
-        return (
-            ratio(pairs - wrong, pairs),
-            ratio(np.einsum("nk,nk->k", drawn, precision), true_calls[-1]),
-        )
+        hits = np.where(pairs > 0, np.einsum("nk,nk->k", drawn, precision), np.nan)
+        return ratio(pairs - wrong, pairs), ratio(hits, true_calls[-1])
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
@@ -130,9 +129,9 @@ def roc_points(scores: Floats, is_positive: Bools) -> Curve | None:
 
 
 def precision_recall_points(scores: Floats, is_positive: Bools) -> Curve | None:
-    """Return the precision-recall curve, or None without positives."""
+    """Return the precision-recall curve, or None where only one side has films."""
     positives = int(np.sum(is_positive))
-    if not positives:
+    if not 0 < positives < len(scores):
         return None
     precision, recall, thresholds = precision_recall_curve(is_positive, scores)
     return Curve(recall, precision, np.append(thresholds, np.inf), positives, len(scores) - positives)

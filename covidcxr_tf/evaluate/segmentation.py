@@ -76,7 +76,9 @@ def evaluate_masks(rows: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> 
     """
     found = [name for name in OVERLAPS if name in rows.columns]
     if not found or "patient_id" not in rows.columns or not len(rows):
-        raise ManifestError("no film, or a column is missing", where="mask scores", expected="patient_id, dice, jaccard")
+        raise ManifestError(
+            "no film, or a column is missing", where="mask scores", expected="patient_id, dice, jaccard"
+        )
     for name in found:
         values = rows[name].to_numpy(np.float64)
         for row in np.flatnonzero(~((values >= 0) & (values <= 1)))[:1]:

@@ -113,7 +113,9 @@ def wilcoxon_rank_sum(first: Values, second: Values) -> TestResult:
 def _numbers(values: Values) -> Floats:
     numbers = np.asarray(values, np.float64).ravel()
     for place in np.flatnonzero(~np.isfinite(numbers))[:1]:
-        raise DataError(f"value {place + 1} is {numbers[place]}", expected="finite numbers", remedy="drop it beforehand")
+        raise DataError(
+            f"value {place + 1} is {numbers[place]}", expected="finite numbers", remedy="drop it beforehand"
+        )
     return numbers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from covidcxr_tf.files import write_text
 PREFIX = "prob_"
 REQUIRED = ("path", "patient_id", "label")
 OPTIONAL = ("predicted", "split", "source")
+ORDER = (*REQUIRED, *OPTIONAL)
 # Softmax in float16 and tables rounded to four digits miss 1 by less; a column forgotten misses it by more.
 SUM_TOLERANCE = 1e-3
 UNKNOWN_SOURCE = "unknown"
@@ -30,6 +32,13 @@ def class_names(table: pd.DataFrame) -> tuple[str, ...]:
 def probabilities(table: pd.DataFrame, classes: Sequence[str]) -> Floats:
     """Return float64 [films, classes] in [0, 1]."""
     return table[[PREFIX + name for name in classes]].to_numpy(np.float64)
+
+
+def one_against_rest(table: pd.DataFrame, name: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the probability of class `name` and whether each film is of it, for curves and cut-offs."""
+    if name not in class_names(table):
+        raise UsageError(f"'{name}' is no class of the table", expected=", ".join(class_names(table)))
+    return table[PREFIX + name].to_numpy(np.float64), (table["label"] == name).to_numpy(bool)
 
 
 def class_indices(labels: Iterable[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -77,7 +86,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return check_predictions(table, where=path)
 
 
-def check_predictions(table: pd.DataFrame, where: object = "predictions") -> pd.DataFrame:
+def check_predictions(table: pd.DataFrame, where: object = "predictions", *, labelled: bool = True) -> pd.DataFrame:
     """Return a copy of `table` with float64 probabilities and text elsewhere, or say what is wrong with it.
 
     Parameters
@@ -86,6 +95,8 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions") -> pd.
         As in `read_predictions`.
     where : str or path
         Name of the table in messages.
+    labelled : bool
+        Whether every film needs a patient and a label, as evaluation does; films to predict only have neither.
 
     Raises
     ------
@@ -109,9 +120,9 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions") -> pd.
     for name in checked.columns:
         if str(name).startswith(PREFIX):
             checked[name] = _numbers(checked[name], where)
-        elif name in REQUIRED + OPTIONAL or not pd.api.types.is_numeric_dtype(checked[name]):
+        elif name in ORDER or not pd.api.types.is_numeric_dtype(checked[name]):
             checked[name] = _texts(checked[name])
-    _check_texts(checked, classes, where)
+    _check_texts(checked, classes, where, labelled)
     _check_sums(probabilities(checked, classes), where)
     return checked
 
@@ -119,18 +130,17 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions") -> pd.
 def write_predictions(table: pd.DataFrame, path: str | Path) -> Path:
     """Check `table`, write it as CSV in one step and return the path.
 
+    Films without patient or label are written too; `read_predictions` refuses them, as nothing can be judged on them.
     The columns of the contract come first, then other ones, then the probabilities with all their digits.
     """
-    checked = check_predictions(table, where=path)
+    checked = check_predictions(table, where=path, labelled=False)
     probability_columns = [PREFIX + name for name in class_names(checked)]
-    first = [name for name in REQUIRED + OPTIONAL if name in checked.columns]
-    order = ["path", "patient_id", "label", "predicted", "split", "source"]
-    first.sort(key=order.index)
+    first = [name for name in ORDER if name in checked.columns]
     others = [name for name in checked.columns if name not in first and name not in probability_columns]
     return write_text(path, checked[[*first, *others, *probability_columns]].to_csv(index=False))
 
 
-def default_split(splits: Iterable[str], where: object = "predictions") -> str | None:
+def default_split(splits: Iterable[Any], where: object = "predictions") -> str | None:
     """Return the split to judge where none was asked for: None (all rows) for one split, else ``"test"``.
 
     Raises
@@ -138,7 +148,7 @@ def default_split(splits: Iterable[str], where: object = "predictions") -> str |
     UsageError
         If there are several splits and none of them is ``test``.
     """
-    found = sorted(set(splits))
+    found = sorted(set(_texts(splits)))
     if len(found) < 2:
         return None
     if "test" in found:
@@ -161,7 +171,9 @@ def pick_split(table: pd.DataFrame, split: str | None, where: object = "predicti
     if not len(rows):
         present = sorted(set(splits)) if "split" in table.columns else []
         raise SplitError(
-            f"no row is in the split '{split}'", where=where, expected=f"one of {', '.join(map(repr, present)) or 'none'}"
+            f"no row is in the split '{split}'",
+            where=where,
+            expected=f"one of {', '.join(map(repr, present)) or 'none'}",
         )
     return rows.reset_index(drop=True)
 
@@ -173,7 +185,7 @@ def sources(table: pd.DataFrame) -> npt.NDArray[np.object_]:
     return np.array([name or UNKNOWN_SOURCE for name in _texts(table["source"])], object)
 
 
-def _texts(column: pd.Series) -> list[str]:
+def _texts(column: Iterable[Any]) -> list[str]:
     return ["" if pd.isna(cell) else str(cell).strip() for cell in column]
 
 
@@ -194,12 +206,13 @@ def _numbers(column: pd.Series, where: object) -> Floats:
     return numbers
 
 
-def _check_texts(table: pd.DataFrame, classes: Sequence[str], where: object) -> None:
-    for name in REQUIRED:
+def _check_texts(table: pd.DataFrame, classes: Sequence[str], where: object, labelled: bool) -> None:
+    for name in REQUIRED if labelled else ("path",):
         for row in np.flatnonzero(table[name].to_numpy() == "")[:1]:
             raise ManifestError("empty cell", where=f"{where}, row {row + 2}, column {name}")
     for name in ("label", "predicted"):
-        strangers = np.flatnonzero(~table[name].isin(classes).to_numpy()) if name in table.columns else ()
+        known = classes if labelled else [*classes, ""]
+        strangers = np.flatnonzero(~table[name].isin(known).to_numpy()) if name in table.columns else ()
         for row in strangers[:1]:
             raise ManifestError(
                 f"'{table[name].iloc[row]}' has no column {PREFIX}{table[name].iloc[row]}",

@@ -5,17 +5,18 @@ A cut-off chosen on the films that it is judged on flatters itself, so a table w
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from covidcxr_tf.errors import SplitError, UsageError
+from covidcxr_tf.errors import SplitError, UsageError, WeightsError
 from covidcxr_tf.evaluate.bootstrap import Floats
-from covidcxr_tf.evaluate.classification import one_against_rest
-from covidcxr_tf.evaluate.table import check_predictions, class_names
+from covidcxr_tf.evaluate.table import check_predictions, class_names, one_against_rest
 
 FIXED = (0.5, 0.9)  # the cut-offs of Haghanifar 2020 and of common reports
 
@@ -29,7 +30,7 @@ class Threshold:
     value : float
         In [0, 1].
     chosen_by : str
-        ``"youden"``, ``"sensitivity"`` or ``"fixed"``.
+        ``"youden"``, ``"sensitivity"``, ``"fixed"`` or ``"stored"``.
     threshold_from : str
         One line for ``metrics.json``.
     sensitivity, specificity : float or None
@@ -122,6 +123,25 @@ def choose_threshold(
         len(table),
         patients,
     )
+
+
+def stored_threshold(run: str | Path) -> Threshold | None:
+    """Return the cut-off that a run folder's ``metrics.json`` records, or None where it has none.
+
+    Raises
+    ------
+    WeightsError
+        If the file is there and damaged.
+    """
+    path = Path(run) / "metrics.json"
+    if not path.is_file():
+        return None
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        value, origin, positive = (metrics.get(key) for key in ("threshold", "threshold_from", "positive"))
+        return None if value is None else Threshold(float(value), "stored", f"the run's own: {origin}", positive)
+    except (ValueError, TypeError, AttributeError) as cause:
+        raise WeightsError(f"damaged: {cause}", where=path, expected="metrics.json of a run folder") from cause
 
 
 def _operating_points(scores: Floats, is_positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:

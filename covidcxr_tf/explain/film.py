@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,9 @@ import numpy.typing as npt
 
 from covidcxr_tf.catalog import ARCHS, EXPLAINERS, nearest, resolve
 from covidcxr_tf.errors import UsageError
-from covidcxr_tf.lungs.region import crop, mask_film
+from covidcxr_tf.lungs.region import Box, box_pixels, mask_film
+from covidcxr_tf.models import cam_layer
+from covidcxr_tf.models.files import model_digest
 
 if TYPE_CHECKING:
     from covidcxr_tf.explain.lime import LimeResult, Report
@@ -101,7 +102,7 @@ class Explanation:
     heat_in_lungs_why: str
     lung_mask_quality: dict[str, Any] | None
     lung_region: Mask | None
-    lung_box: tuple[float, float, float, float]
+    lung_box: Box
     lungs_found: bool
     model: dict[str, Any]
     seed: int
@@ -204,9 +205,7 @@ def check_target(loaded: LoadedModel, target: str) -> None:
         )
 
 
-def heat_on_film(
-    heat: npt.NDArray[np.floating], box: tuple[float, float, float, float], shape: tuple[int, ...]
-) -> Film:
+def heat_on_film(heat: npt.NDArray[np.floating], box: Box, shape: tuple[int, ...]) -> Film:
     """Return a map of the network's input put back where it came from, float32 (H, W), the largest value 1 or all 0.
 
     Parameters
@@ -227,19 +226,16 @@ def heat_on_film(
     return _positive_share(placed)
 
 
-def cam_layer(loaded: LoadedModel) -> str | None:
+def heat_layer(loaded: LoadedModel) -> str | None:
     """Return the layer that the architecture's file names for heat maps, or None where the model has no such layer."""
-    entry = ARCHS.get(loaded.arch)
-    if entry is None:
-        return None
-    name = getattr(importlib.import_module(entry.target.partition(":")[0]), "CAM_LAYER", None)
+    name = cam_layer(loaded.arch) if loaded.arch in ARCHS else None
     return name if any(layer.name == name for layer in loaded.model.layers) else None
 
 
 def _heat(loaded: LoadedModel, method: str, image: npt.NDArray[np.float32], index: int) -> npt.NDArray[np.float32]:
     explain = resolve("explainers", method)
     independent = loaded.facts.get("task") == "multilabel"
-    return explain(loaded.model, image, index, cam_layer(loaded), independent=independent)
+    return explain(loaded.model, image, index, heat_layer(loaded), independent=independent)
 
 
 def _lime(
@@ -258,9 +254,7 @@ def _lime(
     return explain(loaded.probabilities, image, index, samples, seed, features, guide=guide, report=report)
 
 
-def _superpixels_on_film(
-    found: LimeResult, box: tuple[float, float, float, float], shape: tuple[int, ...]
-) -> Superpixels:
+def _superpixels_on_film(found: LimeResult, box: Box, shape: tuple[int, ...]) -> Superpixels:
     rows, columns = _pixels(box, shape)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     segments = np.full(shape, -1, dtype=np.int32)
@@ -269,11 +263,9 @@ def _superpixels_on_film(
     return Superpixels(segments, found.weights, found.top, found.fit, found.samples)
 
 
-def _pixels(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return rows and columns of `box`, by the very function that cut the film."""
-    places = crop(np.arange(shape[0] * shape[1]).reshape(shape[:2]), box)
-    (top, left), (bottom, right) = (divmod(int(place), shape[1]) for place in (places[0, 0], places[-1, -1]))
-    return slice(top, bottom + 1), slice(left, right + 1)
+def _pixels(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    top, left, bottom, right = box_pixels(box, shape)
+    return slice(top, bottom), slice(left, right)
 
 
 def _positive_share(heat: Film) -> Film:
@@ -301,6 +293,4 @@ def _identity(loaded: LoadedModel) -> dict[str, Any]:
 @functools.lru_cache(maxsize=8)
 def _digest(path: Path, _changed: int) -> str:
     """Return the file's SHA-256; many films are explained by one model, whose file is read once."""
-    from covidcxr_tf.models.files import model_digest
-
     return model_digest(path)

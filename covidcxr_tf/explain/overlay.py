@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from covidcxr_tf.explain.film import Explanation, Film, Superpixels
 
@@ -54,9 +55,9 @@ def picture(explanation: Explanation, film: Film, name: str) -> bytes:
 def draw(explanation: Explanation, film: Film, name: str) -> Figure:
     """Return the figure; parameters as for `picture`."""
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-    bare = figure.add_axes((0.01, 0.05, 0.44, 0.80))
-    overlay = figure.add_axes((0.46, 0.05, 0.44, 0.80))
-    bar = figure.add_axes((0.915, 0.05, 0.015, 0.80))
+    bare = figure.add_axes((0.01, 0.06, 0.43, 0.79))
+    overlay = figure.add_axes((0.45, 0.06, 0.43, 0.79))
+    bar = figure.add_axes((0.89, 0.06, 0.015, 0.79))
     shown = _reduced(film, cv2.INTER_AREA)
     for axes in (bare, overlay):
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
@@ -66,14 +67,17 @@ def draw(explanation: Explanation, film: Film, name: str) -> Figure:
     else:
         scale = _draw_superpixels(overlay, explanation.superpixels, explanation.target_class)
     _draw_lungs(overlay, explanation)
+    _draw_box(overlay, explanation, shown.shape)
     bar.set_facecolor("0.45")  # colours lie on grey, as they do on the film
     label = f"heat for {explanation.target_class}, share of its largest value"
     if explanation.superpixels is not None:
         label = f"weight of a super-pixel for {explanation.target_class}"
-    figure.colorbar(scale, cax=bar).set_label(shorten(label, 60), parse_math=False)
+    figure.colorbar(scale, cax=bar, format="%.2g").set_label(shorten(label, 60), parse_math=False)
     figure.text(0.01, 0.945, shorten(name, 100), fontsize=14, weight="bold", parse_math=False)
     figure.text(0.01, 0.885, shorten(subtitle(explanation), 150), fontsize=12, parse_math=False)
-    foot = f"model {explanation.model['name']} · for research, not for diagnosis"
+    foot = f"for research, not for diagnosis · model {explanation.model['name']}"
+    if explanation.lung_region is not None:
+        foot += " · blue line: lungs, dotted frame: what the model was shown"
     figure.text(0.01, 0.015, shorten(foot, 120), fontsize=9, color="0.35", parse_math=False)
     return figure
 
@@ -135,7 +139,8 @@ def _draw_superpixels(axes: Axes, found: Superpixels, target: str) -> ScalarMapp
         canvas[inside] = (*colour, OPACITY * abs(weight) / limit)
         axes.contour(inside.astype(np.float32), levels=[0.5], colors=[colour], linewidths=1.2)
         row, column = _middle(inside)
-        axes.text(column, row, f"{weight:+.2g}", color="white", fontsize=9, ha="center", va="center", weight="bold")
+        text = axes.text(column, row, f"{weight:+.1g}", color="white", fontsize=8, ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
     axes.imshow(canvas)
     handles = [Patch(color=FOR, label=f"for {target}"), Patch(color=AGAINST, label=f"against {target}")]
     axes.legend(handles=handles, loc="lower right", fontsize=9, framealpha=0.8)
@@ -155,7 +160,18 @@ def _draw_lungs(axes: Axes, explanation: Explanation) -> None:
         return
     outline = np.pad(_reduced(region, cv2.INTER_NEAREST), 1)  # a lung at the film's border is closed along it
     rows, columns = np.arange(outline.shape[0]) - 1, np.arange(outline.shape[1]) - 1
+    limits = axes.get_xlim(), axes.get_ylim()
     axes.contour(columns, rows, outline, levels=[0.5], colors=[LUNGS], linewidths=0.8)
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _draw_box(axes: Axes, explanation: Explanation, shape: tuple[int, ...]) -> None:
+    top, left, bottom, right = explanation.lung_box
+    if (top, left, bottom, right) == (0.0, 0.0, 1.0, 1.0):
+        return
+    rows, columns = shape
+    corner, size = (left * columns - 0.5, top * rows - 0.5), ((right - left) * columns, (bottom - top) * rows)
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="0.9", linewidth=0.8, linestyle=":"))
 
 
 def _reduced(plane: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:

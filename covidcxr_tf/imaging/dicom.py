@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from covidcxr_tf.errors import ImageError
 from covidcxr_tf.imaging.dicom_grey import look_up, text
+from covidcxr_tf.imaging.jpeg_check import jpeg_fault
 from covidcxr_tf.imaging.opening import MAX_BYTES, MAX_PIXELS, Source, check_size, decoding, opened, source_name
 from covidcxr_tf.imaging.raster import grey
 
@@ -24,9 +25,10 @@ anonymised films often have lost it. CT, MR, US, MG and the rest are refused."""
 
 OTHER_PARTS = re.compile(
     "ABDOMEN|ANKLE|ARM|BRAIN|BREAST|CALCANEUS|COCCYX|CSPINE|ELBOW|EXTREMITY|FEMUR|FINGER|FOOT|FOREARM|HAND|HEAD|HEEL|HIP|"
-    "HUMERUS|JAW|KNEE|LEG|LSPINE|NASAL|NECK|ORBIT|PELVIS|SACRUM|SHOULDER|SINUS|SKULL|SSPINE|THIGH|TIBIA|TMJ|TOE|TSPINE|WRIST"
+    "HUMERUS|JAW|KNEE|LEG|LSPINE|NASAL|NECK|ORBIT|PELVIS|SACRUM|SHOULDER|SINUS|SKULL|SSPINE|THIGH|TIBIA|TMJ|TOE|"
+    "TSPINE|WRIST"
 )
-"""Values of BodyPartExamined (PS3.16 annex L) that are not the chest. Others pass: hospitals write in their language."""
+"""Values of BodyPartExamined (PS3.16 annex L) that are no chest. Others pass: hospitals write in their own words."""
 
 OTHER_VIEWS = re.compile("LL|RL|LLAT|RLAT|LAT|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO|OBL|.*LATERAL.*|.*OBLIQUE.*")
 """Values of ViewPosition (PS3.3 C.8.1.1) or of the view code that are lateral, decubitus or oblique."""
@@ -146,7 +148,7 @@ def _native_syntax(dataset: Dataset) -> Any:
 
 
 def _check_deflated(stream: BinaryIO, where: str) -> None:
-    """Refuse a deflated data set that would not fit: zlib expands up to a thousandfold, and pydicom does it in one go."""
+    """Refuse a deflated data set that would not fit: zlib expands a thousandfold, and pydicom does it in one go."""
     stream.seek(0)
     head = stream.read(4096)
     if _DEFLATED not in head:
@@ -242,15 +244,17 @@ def _decode(dataset: Dataset, index: int, where: str) -> npt.NDArray[Any]:
 
 
 def _check_codestream(dataset: Dataset, index: int, where: str) -> None:
-    """Refuse JPEG 2000 whose own size is not Rows x Columns: the decoder would allocate that size unasked."""
+    """Refuse a damaged JPEG, and JPEG 2000 that is not Rows x Columns: its decoder would allocate that unasked."""
     from pydicom.encaps import get_frame
 
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    head = get_frame(dataset.PixelData, index, number_of_frames=frames)[:1024]
-    start = head.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(head) < start + 24:
+    stream = get_frame(dataset.PixelData, index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    fault = jpeg_fault(stream) if stream.startswith(b"\xff\xd8") else None
+    if fault:
+        raise ImageError(f"the JPEG in it is damaged: {fault}", where=where, remedy="get the original file again")
+    start = stream.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if start < 0 or len(stream) < start + 24:
         return
-    right, bottom, left, top = (int.from_bytes(head[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
+    right, bottom, left, top = (int.from_bytes(stream[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
     if (bottom - top, right - left) != (dataset.Rows, dataset.Columns):
         raise ImageError(
             f"the JPEG 2000 stream is {bottom - top}x{right - left}",

@@ -1,7 +1,7 @@
 """Decoding of PNG, JPEG, WebP, TIFF, BMP and GIF into grey films.
 
-One header-only pass (`raster_size`) and one full one (`decode_raster`, `decode_mask`); both work on a seekable stream and
-judge by content. PIL decodes; OpenCV takes over for 16-bit colour, which PIL cuts to 8 bits.
+One header-only pass (`raster_size`) and one full one (`decode_raster`, `decode_mask`), both on a seekable stream, by
+content alone. PIL decodes; OpenCV takes over for 16-bit colour, which PIL cuts to 8 bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from covidcxr_tf.errors import ImageError
+from covidcxr_tf.imaging.jpeg_check import jpeg_fault
 from covidcxr_tf.imaging.opening import check_size, decoding
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
@@ -28,6 +29,9 @@ back exactly that level: a grey film stored as colour reads the same as one stor
 _ORIENTATION_TAG = 0x0112
 _BITS_TAG = 258
 _PHOTOMETRIC_TAG = 262
+_PLANAR_TAG = 284
+_SAMPLE_FORMAT_TAG = 339
+_SIGNED = 2
 
 
 def raster_size(stream: BinaryIO, where: str) -> tuple[int, int]:
@@ -41,27 +45,30 @@ def raster_size(stream: BinaryIO, where: str) -> tuple[int, int]:
     image = open_raster(stream, where)
     with decoding(where, f"{image.format} header"):
         columns, rows = image.size
-        # PIL reads the whole file for an orientation that a PNG may carry behind its pixels.
-        turned = image.format != "PNG" or "exif" in image.info
-        if turned and _orientation(image) >= 5:
+        # PIL tells a TIFF's upright size, and would decode a PNG to look for an orientation behind its pixels.
+        as_stored = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+        if as_stored and _orientation(image) >= 5:
             return columns, rows
         return rows, columns
 
 
-def decode_raster(stream: BinaryIO, where: str, frame: int | None, max_pixels: int) -> npt.NDArray[np.float32]:
+def decode_raster(
+    stream: BinaryIO, where: str, frame: int | None, max_pixels: int, tolerate_damage: bool = False
+) -> npt.NDArray[np.float32]:
     """Return the picture as float32 (rows, columns) in [0, 1], upright.
 
     Levels are divided by the highest level of their type (255, 65535, 4095 for 12 bits), never by the picture's own
     maximum. Colour becomes ITU-R BT.601 luma (`LUMA`), kept as a fraction. An alpha channel that is the same everywhere
     is ignored; any other one lays the picture over black. A single transparent level of a grey or RGB picture, ICC
-    profiles and gamma chunks are ignored: they speak about screens.
+    profiles and gamma chunks are ignored: they speak about screens. `tolerate_damage` leaves out the checks
+    that PIL does not make itself (checksums of PNG, `jpeg_check`); what PIL cannot decode stays an error.
 
     Raises
     ------
     ImageError
         If the content is damaged, of another kind, too large, too small, or has no nominal range.
     """
-    levels, top = _load(stream, where, frame, max_pixels)
+    levels, top = _load(stream, where, frame, max_pixels, tolerate_damage)
     return grey(levels, top)
 
 
@@ -82,12 +89,12 @@ def decode_mask(stream: BinaryIO, where: str, max_pixels: int) -> npt.NDArray[np
     if levels.ndim == 2:
         return (levels > floor).astype(np.uint8)
     colours = levels[..., :3] if levels.shape[2] >= 3 else levels[..., :1]
-    inside: npt.NDArray[np.bool_] = (colours > floor).any(axis=2)
+    inside = np.any(colours > floor, axis=2)
     if levels.shape[2] in (2, 4):
         alpha = levels[..., -1] > 0
         one_colour = bool((colours == colours[:1, :1]).all())
         inside = alpha if one_colour and not alpha.all() else inside & alpha
-    return inside.astype(np.uint8)
+    return np.asarray(inside, dtype=np.uint8)
 
 
 def grey(levels: npt.NDArray[Any], top: float) -> npt.NDArray[np.float32]:
@@ -137,7 +144,7 @@ def open_raster(stream: BinaryIO, where: str) -> Image.Image:
             raise ImageError(
                 f"holds no picture that can be read (it begins with {_first_bytes(stream)})",
                 where=where,
-                expected="PNG, JPEG, WebP, TIFF, BMP, GIF or DICOM",
+                expected="PNG, JPEG, WebP, TIFF (8 or 16 bits, or float32), BMP, GIF or DICOM",
             ) from cause
         except Image.DecompressionBombError as cause:
             raise ImageError(f"is too large ({cause})", where=where) from cause
@@ -153,16 +160,19 @@ def _is_jpeg(stream: BinaryIO) -> bool:
     return stream.read(2) == b"\xff\xd8"
 
 
-def _load(stream: BinaryIO, where: str, frame: int | None, max_pixels: int) -> tuple[npt.NDArray[Any], float]:
+def _load(
+    stream: BinaryIO, where: str, frame: int | None, max_pixels: int, tolerate_damage: bool = False
+) -> tuple[npt.NDArray[Any], float]:
     """Return upright levels and the highest level of their type."""
     image = open_raster(stream, where)
     kind = image.format or "picture"
     with decoding(where, kind):
         check_size(image.height, image.width, max_pixels, where)
-        if kind == "PNG":
-            _verify_checksums(stream)
+        if not tolerate_damage:
+            _check_whole(stream, kind, where)
         _seek(image, frame, where)
         check_size(image.height, image.width, max_pixels, where)
+        _check_tags(image, where)
         premultiplied, deep = _storage(image)
         image.load()
         orientation = _orientation(image)
@@ -174,22 +184,34 @@ def _load(stream: BinaryIO, where: str, frame: int | None, max_pixels: int) -> t
         return _upright(levels, orientation), top
 
 
-def _verify_checksums(stream: BinaryIO) -> None:
-    """Check every PNG chunk: while decoding, PIL does not look at the checksums of the pixels."""
+def _check_whole(stream: BinaryIO, kind: str, where: str) -> None:
+    """Look for damage that PIL passes over: checksums of a PNG's pixels, and the codes of a JPEG's."""
     stream.seek(0)
-    Image.open(stream, formats=("PNG",)).verify()
+    if kind == "PNG":
+        Image.open(stream, formats=("PNG",)).verify()
+    elif kind in ("JPEG", "MPO"):
+        fault = jpeg_fault(stream.read())
+        if fault:
+            raise ImageError(f"the JPEG is damaged: {fault}", where=where, remedy="get the original file again")
 
 
 def _seek(image: Image.Image, frame: int | None, where: str) -> None:
     if frame is None:
         return
-    try:
-        if frame < 0:
-            raise EOFError
-        image.seek(frame)
-    except EOFError as cause:
-        count = getattr(image, "n_frames", 1)
-        raise ImageError(f"has no frame {frame}", where=where, expected=f"0 to {count - 1}") from cause
+    count = getattr(image, "n_frames", 1)
+    if not 0 <= frame < count:
+        raise ImageError(f"has no frame {frame}", where=where, expected=f"0 to {count - 1}")
+    image.seek(frame)
+
+
+def _check_tags(image: Image.Image, where: str) -> None:
+    """Refuse TIFF layouts that the decoders read wrongly without a word."""
+    tags = getattr(image, "tag_v2", {})
+    formats, bits = tags.get(_SAMPLE_FORMAT_TAG, (1,)), tags.get(_BITS_TAG, (1,))
+    if _SIGNED in (formats if isinstance(formats, tuple) else (formats,)):
+        raise ImageError("a TIFF of signed levels has no nominal range", where=where, expected="unsigned levels or floats")
+    if tags.get(_PLANAR_TAG, 1) != 1 and len(bits) > 1 and max(bits) > 8:
+        raise ImageError("a TIFF of 16-bit colour in separate planes", where=where, remedy="save it as 16-bit grey")
 
 
 def _storage(image: Image.Image) -> tuple[bool, bool]:

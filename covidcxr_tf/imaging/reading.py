@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +38,7 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
     any_view: bool = False,
+    tolerate_damage: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return a film as float32 (rows, columns) in [0, 1], upright, bone bright.
 
@@ -59,6 +59,9 @@ def read_image(
         What errors call the film; its path by default.
     any_view : bool
         Also read a DICOM film that says it is lateral, oblique or decubitus.
+    tolerate_damage : bool
+        Also read a PNG or JPEG whose pixels can be decoded but are not what was written (see `jpeg_check`): a damaged
+        film may look whole and still be wrong. Truncated files are refused all the same.
 
     Returns
     -------
@@ -73,16 +76,13 @@ def read_image(
     """
     where = source_name(source, name)
     with opened(source, name) as stream:
-        film = _film(stream, where, frame, max_pixels, any_view)
+        if looks_like_dicom(stream) or may_be_headerless(stream):
+            stream.seek(0)
+            film = read_dicom(stream, frame, max_pixels, where, any_view=any_view)
+        else:
+            film = decode_raster(stream, where, frame, max_pixels, tolerate_damage)
     _check_picture(film, where)
     return film
-
-
-def _film(stream: BinaryIO, where: str, frame: int | None, max_pixels: int, any_view: bool) -> npt.NDArray[np.float32]:
-    if looks_like_dicom(stream) or may_be_headerless(stream):
-        stream.seek(0)
-        return read_dicom(stream, frame, max_pixels, where, any_view=any_view)
-    return decode_raster(stream, where, frame, max_pixels)
 
 
 def _check_picture(film: npt.NDArray[np.float32], where: str) -> None:

@@ -2,7 +2,7 @@
 
 Source: Haghanifar 2020, section 4.1 and figure 5. The text and the authors' files are two networks:
 
-- ``compat="authors"``: convolution 5x5 stride 2, then four 3x3 stride 2. 1.2e4 features from 400x400.
+- ``compat="authors"``: convolution 5x5 stride 2, then four 3x3 stride 2; 11 * 11 * 32 features of a 400x400 film.
 - ``compat="paper"``: 3x3 throughout, "no pooling". The text gives no stride. With stride 1 the flattened features of
   a 400x400 film would be 390 * 390 * 32 = 4.9 million, 49 million weights in the first dense layer, which no one
   would call a base model: we read stride 2, as the authors' files have it.
@@ -28,7 +28,6 @@ from covidcxr_tf.models.layers import (
 CAM_LAYER = "conv5"
 FILTERS = 32
 CONVOLUTIONS = 5
-SMALLEST_SIDE = 63  # px; below it the fifth valid convolution has nothing left
 
 
 def build(
@@ -49,7 +48,7 @@ def build(
     Parameters
     ----------
     input_shape : tuple of int
-        Rows, columns, channels; 400x400x1 in the authors' files. At least 63 rows and columns.
+        Rows, columns, channels; 400x400x1 in the authors' files. At least 63 px a side (65 with the authors' 5x5).
     num_classes : int
         Logits; with ``compat`` ``"paper"`` or ``"authors"`` two classes share one logit (sigmoid).
     weights : str
@@ -74,15 +73,17 @@ def build(
     ValueError
         If the film is too small for five valid convolutions.
     """
-    if min(input_shape[:2]) < SMALLEST_SIDE:
-        raise ValueError(f"the input has {input_shape[0]} x {input_shape[1]} px; expected at least {SMALLEST_SIDE}")
     units = output_units(num_classes, compat)
+    first_kernel = 5 if compat == "authors" else 3
+    smallest = 60 + first_kernel  # one pixel after five halvings without padding
+    if min(input_shape[:2]) < smallest:
+        raise ValueError(f"the input has {input_shape[0]} x {input_shape[1]} px; expected at least {smallest} a side")
     image, features = image_input(input_shape, normalise)
     for step in range(1, CONVOLUTIONS + 1):
         name = f"conv{step}"
         features = keras.layers.Conv2D(
             filters,
-            5 if step == 1 and compat == "authors" else 3,
+            first_kernel if step == 1 else 3,
             strides=2,
             activation="relu",
             kernel_initializer=he_normal(seed, name),

@@ -104,7 +104,7 @@ class Probe(NamedTuple):
 
     model: keras.Model  # films (N, H, W, channels) float32 in [0, 1] -> logits (N, labels)
     labels: tuple[str, ...]  # in the file's order; "" where an output was never trained
-    provenance: Any  # covidcxr_tf.models.layouts.Provenance
+    provenance: Any  # covidcxr_tf.models.provenance.Provenance
 
 
 def build_probe(path: str | Path, input_shape: tuple[int | None, int | None] = (224, 224)) -> Probe:
@@ -122,7 +122,8 @@ def build_probe(path: str | Path, input_shape: tuple[int | None, int | None] = (
     WeightsError
         If the file cannot be read, or it is no CheXNet.
     """
-    from covidcxr_tf.models.weights import assign_all, read_chexnet
+    from covidcxr_tf.models.arrays import assign_all
+    from covidcxr_tf.models.converted import read_chexnet
 
     checkpoint = read_chexnet(path)
     known = checkpoint.provenance

@@ -9,7 +9,7 @@ import keras
 
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, a channel each, of [0, 1]
 
-# ImageNet's training films, RGB, in units of [0, 1]: the constants of every torchvision and Keras "torch" mode backbone.
+# ImageNet's training pictures, RGB, in units of [0, 1]: what torchvision's and Keras' DenseNets were trained with.
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

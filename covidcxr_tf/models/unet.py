@@ -1,7 +1,7 @@
 """U-Net: an encoder, a decoder and a copy of each level's features from one to the other.
 
 Source: Ronneberger 2015, figure 1; filters 32 to 512 as in Haghanifar 2020, section 3.2 and figure 4. With
-``filters=(16, 32, 64, 128, 256)`` it has 1.94 M parameters instead of 7.77 M.
+``filters=(16, 32, 64, 128, 256)`` it has 1.95 M parameters instead of 7.77 M.
 
 Differs from paper: convolutions keep the size (Ronneberger's shrink it, so that masks need cropping), each is
 followed by batch normalisation (neither text has it; without it the narrow network needs many more epochs), and the

@@ -20,8 +20,15 @@ from covidcxr_tf.evaluate.classification import evaluate_table
 from covidcxr_tf.evaluate.table import write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.files import write_json
-from covidcxr_tf.models.files import model_digest
-from covidcxr_tf.predict import combine_levels, load_any, predict_manifest, predictions_table, to_probabilities
+from covidcxr_tf.models.files import model_digest, save_model
+from covidcxr_tf.predict import (
+    combine_levels,
+    decide,
+    load_any,
+    predict_manifest,
+    predictions_table,
+    to_probabilities,
+)
 from covidcxr_tf.recipes.datasets import Datasets, open_manifest
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_judgement
@@ -59,7 +66,8 @@ def model(config: Config, *, synchronized: bool = False) -> keras.Model:
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     """Write predictions, metrics, figures and card of a trained classifier, and return the metrics.
 
-    The cut-off is chosen on validation films, by Youden's index, and used unchanged on the test films.
+    The cut-off between two classes is chosen on validation films, by Youden's index, stored with the model, and used
+    unchanged on the test films.
     """
     tables: dict[str, pd.DataFrame] = {}
     for split, batches in (("validation", sets.validation), ("test", sets.test)):
@@ -68,27 +76,30 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
         rows, _, logits, _ = evaluate_batches(job.model, job.loss, batches, job.strategy)
         probabilities = to_probabilities(logits, config.task)
         tables[split] = predictions_table(sets.prepared.manifest.iloc[rows], probabilities, config.class_names)
-    return write_judgement(config, job.run, tables, job.facts | {"sha256": model_digest(job.run.model)})
+    facts = dict(job.facts)
+    if len(config.class_names) == 2:
+        cut = choose_threshold(tables["validation"], config.positive_class)
+        facts |= {"threshold": cut.value, "threshold_from": cut.threshold_from}
+        save_model(job.model, job.run.model, facts)
+    return write_judgement(config, job.run, tables, facts | {"sha256": model_digest(job.run.model)})
 
 
 def write_judgement(
     config: Config, run: RunDir, tables: dict[str, pd.DataFrame], facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Write ``predictions_*.csv``, ``metrics.json``, figures and ``card.json`` from predictions tables."""
+    cut = facts.get("threshold")
+    metrics = {}
     for split, table in tables.items():
+        tables[split] = table = decide(table, config.class_names, config.positive_class, cut)
         write_predictions(table, run.folder / f"predictions_{split}.csv")
-    threshold = None
-    if len(config.class_names) == 2:
-        threshold = choose_threshold(tables["validation"], config.positive_class)
-    metrics = {
-        split: evaluate_table(table, config.positive_class, threshold, seed=config.seed)
-        for split, table in tables.items()
-    }
-    final = dict(metrics.get("test") or metrics["validation"])
-    final["split"] = "test" if "test" in metrics else "validation"
-    final["validation"] = metrics["validation"]
+        metrics[split] = evaluate_table(
+            table, config.positive_class, cut, seed=config.seed, threshold_from=facts.get("threshold_from")
+        )
+    split = "test" if "test" in metrics else "validation"
+    final = {**metrics[split], "split": split, "validation": metrics["validation"]}
     write_json(run.folder / "metrics.json", final)
-    draw_judgement(tables, metrics, config.positive_class, run.figures)
+    draw_judgement(tables, metrics, run.figures)
     write_card(run.folder, facts, final)
     return final
 
@@ -145,5 +156,3 @@ def aggregate(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     parts = [table[names].to_numpy(np.float64) for table, names in zip((first, second), columns, strict=True)]
     names = [columns[0][0], *columns[1]]
     return predictions_table(first, combine_levels(*parts), [name.removeprefix("prob_") for name in names])
-
-

@@ -14,7 +14,7 @@ from covidcxr_tf.data.manifest import load_manifest, map_classes
 from covidcxr_tf.data.splits import check_split, split_by_patient, split_digest
 from covidcxr_tf.data.synthetic import write_demo
 from covidcxr_tf.errors import ManifestError
-from covidcxr_tf.imaging.histogram import histogram_256
+from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.pipeline.dataset import Batches
@@ -165,7 +165,7 @@ def _set_aside(prepared: Prepared) -> list[str]:
 
 def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> dict[str, Any]:
     reference = config.image.histogram_reference
-    histogram = histogram_256(to_uint8(read_image(reference))).tolist() if reference else None
+    counts = histogram(to_uint8(read_image(reference))).tolist() if reference else None
     return {
         "name": config.name,
         "arch": config.arch,
@@ -177,6 +177,6 @@ def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> 
         "config_digest": config.digest(),
         "split_digest": split_digest(manifest),
         "lung_model": lungs.identity() if lungs else None,
-        "reference_histogram": histogram,
+        "reference_histogram": counts,
         "synthetic": not config.data.manifest,
     }

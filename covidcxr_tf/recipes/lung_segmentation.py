@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import film_path
-from covidcxr_tf.evaluate.segmentation import dice, evaluate_masks, jaccard
+from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_masks
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.models.files import model_digest
@@ -59,7 +58,7 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
         table = overlap_table(finder, rows)
         write_text(run.folder / f"overlap_{split}.csv", table.to_csv(index=False))
         metrics[split] = evaluate_masks(table, seed=config.seed)
-        draw_overlap(table, run.figures / f"overlap_{split}.png", f"{config.name}, {split}")
+        draw_overlap(table, metrics[split], run.figures / f"overlap_{split}.png", f"{config.name}, {split}")
     write_json(run.folder / "metrics.json", metrics)
     write_card(run.folder, job.facts | {"sha256": finder.sha256}, metrics)
     return metrics
@@ -78,10 +77,9 @@ def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
                 "patient_id": manifest.at[row, "patient_id"],
                 "source": manifest.at[row, "source"] if "source" in manifest else "",
                 "label": manifest.at[row, "label"],
-                "dice": dice(truth, segmentation.mask),
-                "jaccard": jaccard(truth, segmentation.mask),
+                **score_masks(truth, segmentation.mask),
                 "quality": quality.score,
                 "verdict": quality.verdict,
             }
         )
-    return pd.DataFrame(found).astype({"dice": np.float64, "jaccard": np.float64})
+    return pd.DataFrame(found)

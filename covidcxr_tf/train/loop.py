@@ -21,7 +21,7 @@ import tensorflow as tf
 from covidcxr_tf.config import TrainConfig
 from covidcxr_tf.errors import RunFailed
 from covidcxr_tf.files import write_text
-from covidcxr_tf.models.files import save_model
+from covidcxr_tf.models.files import load_model, save_model
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.progress import Progress
 from covidcxr_tf.train.run_dir import RunDir
@@ -77,9 +77,9 @@ def fit(job: Job) -> pd.DataFrame:
     RunFailed
         If the loss is not a number.
     """
-    job.optimizer.build(job.model.trainable_variables)
     # Callbacks reach the learning rate through `model.optimizer`; the loop itself does not use what compile made.
-    job.model.compile(optimizer=job.optimizer, jit_compile=False)
+    with job.strategy.scope():
+        job.model.compile(optimizer=job.optimizer, jit_compile=False)
     job.model.stop_training = False
     callbacks = _callback_list(job)
     step = build_train_step(job.model, job.loss, job.optimizer, job.strategy)
@@ -105,6 +105,8 @@ def fit(job: Job) -> pd.DataFrame:
 
 def build_train_step(model: keras.Model, loss: Callable, optimizer: Any, strategy: Any) -> Callable[[Any], Any]:
     """Return a compiled function: one global batch -> its mean weighted loss (scalar)."""
+    with strategy.scope():  # the optimiser's variables lie beside the model's
+        optimizer.build(model.trainable_variables)
 
     def replica_step(batch: dict[str, Any]) -> Any:
         context = tf.distribute.get_replica_context()
@@ -175,9 +177,7 @@ def _callback_list(job: Job) -> keras.callbacks.CallbackList:
             )
         )
     if config.early_stopping_patience:
-        wanted.append(
-            keras.callbacks.EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=mode)
-        )
+        wanted.append(keras.callbacks.EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=mode))
     return keras.callbacks.CallbackList(
         [*wanted, *job.callbacks], add_history=False, model=job.model, epochs=config.epochs
     )
@@ -210,4 +210,5 @@ class _Best:
 
     def restore(self) -> None:
         """Put the best epoch's weights back into the model."""
-        self.job.model.load_weights(self.job.run.model)
+        best, _ = load_model(self.job.run.model)
+        self.job.model.set_weights(best.get_weights())

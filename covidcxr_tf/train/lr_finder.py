@@ -48,7 +48,6 @@ def range_test(job: Job, low: float = 1e-6, high: float = 1.0, steps: int = 100)
     RunFailed
         If the loss is no number so early that no slope can be seen.
     """
-    job.optimizer.build(job.model.trainable_variables)
     step = build_train_step(job.model, job.loss, job.optimizer, job.strategy)
     rates = np.geomspace(low, high, steps)
     rows: list[tuple[float, float, float]] = []

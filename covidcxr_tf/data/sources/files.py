@@ -12,7 +12,9 @@ import pandas as pd
 from covidcxr_tf.catalog import nearest
 from covidcxr_tf.errors import DataError, ManifestError
 
-FILM_SUFFIXES = frozenset(".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .dcm .dicom".split())
+FILM_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")
+)
 
 #: A folder that holds a file of this name was written by an import and is no part of the data set.
 DERIVED_MARKER = ".covidcxr-derived"
@@ -41,6 +43,7 @@ class Tree:
             problem = "is not a folder" if self.folder.exists() else "does not exist"
             raise DataError(f"the folder {problem}", where=folder, expected=expected)
         self.files = _walk(self.folder)
+        self.known = frozenset(self.files)
         self._by_name: dict[str, list[PurePosixPath]] = {}
         self._by_stem: dict[str, list[PurePosixPath]] = {}
         for path in self.files:
@@ -59,6 +62,13 @@ class Tree:
         """Return the film of that stem (case and suffix aside), one below a folder named in `under` first."""
         found = [path for path in self._by_stem.get(stem.lower(), []) if path.suffix.lower() in FILM_SUFFIXES]
         return _preferred(found, under)
+
+    def film_below(self, stem: str, name: str) -> PurePosixPath | None:
+        """Return the film of that stem that lies below a folder called `name`, and no other; else None."""
+        found = self.film(stem, under=(name,))
+        if found is None or name.lower() not in (part.lower() for part in found.parts[:-1]):
+            return None
+        return found
 
     def matching(self, *patterns: str) -> list[PurePosixPath]:
         """Return the files whose name fits a pattern (case aside), the one nearest to the top first."""

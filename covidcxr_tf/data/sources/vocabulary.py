@@ -32,7 +32,7 @@ _YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 
 # What was found -> label, as the development data's README lists the causes.
 _FINDINGS = {
-    **dict.fromkeys(("covid-19", "covid19", "covid", "sars-cov-2", "positive"), "covid19"),
+    **dict.fromkeys(("covid-19", "covid19", "covid", "sars-cov-2"), "covid19"),
     **dict.fromkeys(("tuberculosis", "tb"), "tuberculosis"),
     **dict.fromkeys(
         (
@@ -63,11 +63,11 @@ _FINDINGS = {
 # Of several words the one that says most decides: 'COVID-19, ARDS' is covid19, 'Pneumonia/Fungal' is other.
 _PRECEDENCE = ("covid19", "tuberculosis", "bacterial", "viral", "other", "pneumonia", "normal")
 
-FOLDER_LABELS = {
+_FOLDERS = {
     **{name: name for name in LABELS},
-    **{name: label for name, label in _FINDINGS.items() if name and label != "other"},
-    "viral pneumonia": "viral",
-    "bacterial pneumonia": "bacterial",
+    **{re.sub(r"[ _.]", "-", name): label for name, label in _FINDINGS.items() if label != "other"},
+    "viral-pneumonia": "viral",
+    "bacterial-pneumonia": "bacterial",
 }
 
 
@@ -92,6 +92,11 @@ def parse_view(text: str) -> str:
     """Return PA, AP, AP Supine, AP Erect, L or unknown; a word of another kind (Axial, Coronal) as it came."""
     words = " ".join(re.findall(r"[a-z]+", text.lower()))
     return _VIEWS.get(words, text.strip())
+
+
+def folder_label(name: str) -> str | None:
+    """Return the canonical label that a folder's name means (``COVID-19``, ``Viral Pneumonia``), or None."""
+    return _FOLDERS.get(re.sub(r"[ _.]", "-", name.strip().lower()))
 
 
 def parse_finding(text: str) -> tuple[str, list[str]]:

@@ -1,0 +1,163 @@
+"""The one path for pixels as TensorFlow operations, for the exported graph.
+
+Same names as the NumPy functions. CLAHE, BEASF, equalisation, histogram matching and everything about the lungs are
+bit-equal to them; `resize` is equal to a float32 rounding, and `model_input` settles that rounding (see `stack`), so
+its levels are the same too. Compile with ``jit_compile=False``.
+
+Not `tf.image.resize`: it keeps its weights in float32 and is up to .004 grey levels off PIL, which flips one level
+in 400 where films are reduced by a whole factor; here the weights are PIL's, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from covidcxr_tf.config import ImageConfig
+from covidcxr_tf.imaging.graph_levels import beasf, clahe, equalize, histogram, match_histogram
+from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film
+from covidcxr_tf.imaging.resize import Method
+from covidcxr_tf.imaging.stack import FINE
+
+__all__ = [
+    "beasf",
+    "channels",
+    "clahe",
+    "crop",
+    "equalize",
+    "histogram",
+    "lung_box",
+    "lung_region",
+    "lungs_found",
+    "mask_film",
+    "match_histogram",
+    "model_input",
+    "resize",
+    "to_levels",
+    "to_uint8",
+]
+
+
+def to_uint8(film: tf.Tensor) -> tf.Tensor:
+    """Return the film as 8-bit levels, halves to even; twin of `levels.to_uint8`.
+
+    Parameters
+    ----------
+    film : float32 [...]
+        What lies outside [0, 1] is clipped.
+
+    Returns
+    -------
+    uint8 [...]
+    """
+    return tf.cast(tf.clip_by_value(tf.round(film * 255.0), 0.0, 255.0), tf.uint8)
+
+
+def to_levels(film: tf.Tensor) -> tf.Tensor:
+    """Return a resized film as 8-bit levels with ties settled; twin of `stack.to_levels`."""
+    fine = tf.round(film * (255.0 * FINE))
+    return tf.cast(tf.clip_by_value(tf.round(fine * (1.0 / FINE)), 0.0, 255.0), tf.uint8)
+
+
+def resize(film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear") -> tf.Tensor:
+    """Return the film in another size, antialiased; twin of `resize.resize`.
+
+    Parameters
+    ----------
+    film : float32 [H, W], [0, 1]
+    size : (rows, columns)
+    method : "bilinear" or "cubic"
+
+    Returns
+    -------
+    float32 [rows, columns], [0, 1]
+        Equal to PIL's but for the last bit of float32.
+    """
+    rows, columns = size
+    # PIL sums in float64, columns first, and keeps float32 in between.
+    across = _weighted(_weights(tf.shape(film)[1], columns, method), tf.transpose(film))
+    resized = _weighted(_weights(tf.shape(film)[0], rows, method), tf.transpose(across))
+    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), (rows, columns))
+
+
+def _weighted(weights: tf.Tensor, film: tf.Tensor) -> tf.Tensor:
+    """Return float32 weights @ film, summed in float64 over the few weights that are not 0."""
+    product = tf.sparse.sparse_dense_matmul(tf.sparse.from_dense(weights), tf.cast(film, tf.float64))
+    return tf.cast(product, tf.float32)
+
+
+def _weights(length: tf.Tensor, wanted: int, method: Method) -> tf.Tensor:
+    """Return float64 [wanted, length]: the share of each source pixel in each wanted one; rows sum to 1."""
+    scale = tf.cast(length, tf.float64) / wanted
+    reach = tf.maximum(scale, 1.0)
+    centres = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
+    places = tf.cast(tf.range(length), tf.float64) + 0.5
+    distance = tf.abs(places - centres[:, tf.newaxis]) / reach
+    if method == "bilinear":
+        weights = tf.maximum(1.0 - distance, 0.0)
+    else:
+        near = (1.5 * distance - 2.5) * distance**2 + 1.0
+        far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+        weights = tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, 0.0))
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+
+
+def channels(
+    image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor | np.ndarray | Sequence[int] | None = None
+) -> tf.Tensor:
+    """Return the channels that the config names, in its order; twin of `stack.channels`.
+
+    Parameters
+    ----------
+    image : uint8 [H, W]
+    cfg : ImageConfig
+    reference_histogram : int [256], optional
+        Pixel counts that the image is matched to first.
+
+    Returns
+    -------
+    uint8 [H, W, C]
+    """
+    if reference_histogram is not None:
+        image = match_histogram(image, reference_histogram)
+    make = {
+        "raw": lambda: image,
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
+        "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
+        "equalize": lambda: equalize(image),
+    }
+    return tf.stack([make[name]() for name in cfg.channels], axis=-1)
+
+
+def model_input(
+    film: tf.Tensor,
+    cfg: ImageConfig,
+    box: tf.Tensor | None = None,
+    region: tf.Tensor | None = None,
+    reference_histogram: tf.Tensor | np.ndarray | Sequence[int] | None = None,
+) -> tf.Tensor:
+    """Return what a network gets of a film, before the division by 255; twin of `stack.model_input`.
+
+    Parameters
+    ----------
+    film : float32 [H, W], [0, 1], bone bright
+        H and W may be unknown while tracing.
+    cfg : ImageConfig
+    box : float64 [4], optional
+        Fractions top, left, bottom, right, as `lung_box` gives them; the whole film where None.
+    region : uint8 [h, w], optional
+        Masks the film only with ``cfg.lungs == "mask"`` and where it covers at least 2 % of it.
+    reference_histogram : int [256], optional
+        See `channels`.
+
+    Returns
+    -------
+    uint8 [size, size, C]
+    """
+    if cfg.lungs == "mask" and region is not None:
+        film = tf.where(lungs_found(region), mask_film(film, region), film)
+    if box is not None:
+        film = crop(film, box)
+    return channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)

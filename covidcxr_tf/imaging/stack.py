@@ -1,0 +1,137 @@
+"""The one path for pixels: a film becomes the channels that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from covidcxr_tf.config import ImageConfig
+from covidcxr_tf.imaging.beasf import Compat, beasf
+from covidcxr_tf.imaging.clahe import clahe
+from covidcxr_tf.imaging.equalise import equalize
+from covidcxr_tf.imaging.histogram import match_histogram
+from covidcxr_tf.imaging.resize import resize
+from covidcxr_tf.lungs.region import Box, crop, lungs_found, mask_film
+
+# Steps within a grey level. A film reduced by a simple factor has many pixels at exactly half a level, and which way
+# they round hangs on the order in which a library adds. Rounded to these steps first, they are at the half again.
+FINE = 1024
+
+
+def to_levels(film: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return a resized film as 8-bit levels, the same from NumPy and from TensorFlow.
+
+    As `levels.to_uint8`, but what lies within a 2048th of a level of a half counts as the half and goes to the even
+    level.
+
+    Parameters
+    ----------
+    film : float32 (H, W), [0, 1]
+
+    Returns
+    -------
+    uint8 (H, W)
+    """
+    fine = np.rint(film * np.float32(255 * FINE))
+    return np.clip(np.rint(fine * np.float32(1 / FINE)), 0, 255).astype(np.uint8)
+
+
+def three_channel(
+    image: npt.NDArray[np.uint8],
+    gamma: float = 1.5,
+    clip_limit: float = 2.0,
+    tiles: int = 8,
+    compat: Compat = "ours",
+) -> npt.NDArray[np.uint8]:
+    """Return BEASF, CLAHE and the image itself as three channels.
+
+    Parameters
+    ----------
+    image : uint8 (H, W)
+    gamma : float
+        Slope of BEASF.
+    clip_limit, tiles : float, int
+        Of CLAHE.
+    compat : "ours" or "authors"
+        Reading of BEASF.
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+
+    Notes
+    -----
+    Source: Haghanifar 2020, section 3.2. The order is that of the authors' training notebooks.
+    """
+    enhanced = (beasf(image, gamma, compat), clahe(image, clip_limit, tiles), np.ascontiguousarray(image))
+    # Without a place to write to, cv2 takes fresh memory and the page faults cost more than the merge.
+    return cv2.merge(enhanced, np.empty((*image.shape, 3), np.uint8))
+
+
+def channels(
+    image: npt.NDArray[np.uint8], cfg: ImageConfig, reference_histogram: npt.NDArray | Sequence[int] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return the channels that the config names, in its order.
+
+    Parameters
+    ----------
+    image : uint8 (H, W)
+    cfg : ImageConfig
+        `channels`, `gamma`, `clip_limit`, `tiles` and `compat` count here.
+    reference_histogram : int (256,), optional
+        Pixel counts that the image is matched to first; every channel, raw too, is made from the matched image.
+
+    Returns
+    -------
+    uint8 (H, W, C)
+    """
+    if reference_histogram is not None:
+        image = match_histogram(image, reference_histogram)
+    image = np.ascontiguousarray(image)
+    make: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
+        "raw": lambda: image,
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
+        "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
+        "equalize": lambda: equalize(image),
+    }
+    stacked = np.empty((*image.shape, len(cfg.channels)), np.uint8)
+    for place, name in enumerate(cfg.channels):
+        stacked[..., place] = make[name]()
+    return stacked
+
+
+def model_input(
+    film: npt.NDArray[np.float32],
+    cfg: ImageConfig,
+    box: Box | None = None,
+    region: npt.NDArray[np.uint8] | None = None,
+    reference_histogram: npt.NDArray | Sequence[int] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return what a network gets of a film, before the division by 255.
+
+    Masked to the region (only with ``cfg.lungs == "mask"``), cropped to the box, resized, cut to 8 bit, then made into
+    channels: this order, so that equalisation sees only what the network sees.
+
+    Parameters
+    ----------
+    film : float32 (H, W), [0, 1], bone bright
+    cfg : ImageConfig
+    box : (top, left, bottom, right), optional
+        Fractions of the film; the whole film where None.
+    region : uint8 (h, w), optional
+        0 or 1, any resolution. One that covers less than 2 % of the film found no lungs and masks nothing.
+    reference_histogram : int (256,), optional
+        See `channels`.
+
+    Returns
+    -------
+    uint8 (size, size, C)
+    """
+    if cfg.lungs == "mask" and region is not None and lungs_found(region):
+        film = mask_film(film, region)
+    if box is not None:
+        film = crop(film, box)
+    return channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)

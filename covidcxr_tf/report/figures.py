@@ -1,0 +1,287 @@
+"""Pictures of results: each function takes data and an `Axes`, draws, and returns the `Axes`.
+
+What was drawn is remembered, and `save_figure` writes it as CSV beside the PNG. Matplotlib's object interface only:
+no pyplot, no window, nothing global.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from covidcxr_tf.evaluate.calibration import Bins
+from covidcxr_tf.evaluate.roc import Band, Curve
+from covidcxr_tf.files import replacing, write_text
+from covidcxr_tf.report.summary import format_metric
+
+# Okabe and Ito 2008: told apart with every common form of colour blindness. Yellow is left out: too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GUIDE = "0.55"  # grey of chance and perfect-calibration lines
+DPI = 150
+
+Metric = Mapping[str, Any]
+Corner = Literal["lower right", "lower left", "upper left"]
+_drawn: weakref.WeakKeyDictionary[Axes, list[pd.DataFrame]] = weakref.WeakKeyDictionary()
+
+
+def colour(number: int) -> str:
+    """Return the colour of the class or model with this number; the same one in every picture."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def new_figure(rows: int = 1, columns: int = 1, width: float = 5.5, height: float = 4.8) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes, row by row; `width` and `height` are inches of one panel."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write the figure as PNG and its data as CSV of the same stem, each in one step; return the path of the PNG.
+
+    Axes that none of this module's functions drew on give the points of their lines.
+    """
+    target = Path(path)
+    tables = [table for axes in figure.axes for table in _drawn.get(axes) or _line_tables(axes)]
+    with replacing(target) as aside:
+        # Without the version stamp the same data gives the same bytes.
+        figure.savefig(aside, dpi=DPI, metadata={"Software": None})
+    if tables:
+        write_text(target.with_suffix(".csv"), pd.concat(tables, ignore_index=True).to_csv(index=False))
+    return target
+
+
+def draw_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], axes: Axes) -> Axes:
+    """Draw counts int64 [true, called] with each cell's share of its row (the true class)."""
+    counts = np.asarray(counts)
+    support = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        share = f"\n{shares[row, column]:.0%}" if support[row, 0] else ""
+        ink = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{counts[row, column]}{share}", ha="center", va="center", color=ink)
+    names = [textwrap.fill(name.replace("_", " "), 14) for name in classes]
+    axes.set_xticks(range(len(classes)), names)
+    axes.set_yticks(range(len(classes)), [f"{name}\n(n = {n})" for name, n in zip(names, support[:, 0], strict=True)])
+    axes.set(xlabel="called", ylabel="true class")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    cells = [(a, b, counts[i, j]) for i, a in enumerate(classes) for j, b in enumerate(classes)]
+    return _remember(axes, pd.DataFrame(cells, columns=["true", "called", "films"]))
+
+
+def draw_roc(
+    curve: Curve | None,
+    axes: Axes,
+    label: str = "",
+    area: Metric | None = None,
+    band: Band | None = None,
+    line_colour: str = COLOURS[0],
+) -> Axes:
+    """Draw an ROC curve; call again on the same axes for the next one.
+
+    Parameters
+    ----------
+    curve : Curve or None
+        From ``evaluate.roc.roc_points``; None leaves only the legend entry, with the reason in `area`.
+    label : str
+        Whose curve it is.
+    area : metric, optional
+        The area with its interval, for the legend.
+    band : Band, optional
+        Pointwise 95 % band.
+    """
+    text = _legend(label, "AUC", area, curve)
+    if not _drawn.get(axes):
+        axes.plot([0, 1], [0, 1], color=GUIDE, linestyle=":", linewidth=1)
+    if curve is None:
+        axes.plot([], [], color=line_colour, label=text)
+    else:
+        axes.plot(curve.horizontal, curve.vertical, color=line_colour, linewidth=1.8, label=text)
+        _remember(axes, _curve_table(curve, label, "one_minus_specificity", "sensitivity"))
+    if band is not None:
+        axes.fill_between(band.horizontal, band.lower, band.upper, color=line_colour, alpha=0.18, linewidth=0)
+        columns = {"one_minus_specificity": band.horizontal, "lower": band.lower, "upper": band.upper}
+        _remember(axes, pd.DataFrame({"curve": f"{label} 95 % band".strip(), **columns}))
+    return _unit_square(axes, "1 - specificity", "sensitivity", "lower right")
+
+
+def draw_precision_recall(
+    curve: Curve | None, axes: Axes, label: str = "", area: Metric | None = None, line_colour: str = COLOURS[0]
+) -> Axes:
+    """Draw a precision-recall curve and, dotted, the share of positives: the precision of calling every film."""
+    text = _legend(label, "average precision", area, curve)
+    if curve is None:
+        axes.plot([], [], color=line_colour, label=text)
+    else:
+        share = curve.positives / (curve.positives + curve.negatives)
+        axes.axhline(share, color=line_colour, linestyle=":", linewidth=1)
+        # Precision is known at each cut-off only; a straight line between two of them would flatter.
+        axes.step(curve.horizontal, curve.vertical, where="post", color=line_colour, linewidth=1.8, label=text)
+        _remember(axes, _curve_table(curve, label, "recall", "precision"))
+    return _unit_square(axes, "recall (sensitivity)", "precision", "lower left")
+
+
+def draw_reliability(
+    bins: Bins, axes: Axes, label: str = "", error: Metric | None = None, line_colour: str = COLOURS[0]
+) -> Axes:
+    """Draw observed share against mean predicted probability in bins of equal mass; below the line: overconfident."""
+    if not _drawn.get(axes):
+        axes.plot([0, 1], [0, 1], color=GUIDE, linestyle=":", linewidth=1)
+    parts = [label] if label else []
+    parts += [f"ECE {format_metric(error)}"] if error is not None else []
+    parts.append(f"n = {bins.count.sum()} in {len(bins.count)} bins")
+    axes.plot(bins.predicted, bins.observed, "o-", color=line_colour, markersize=4, label="\n".join(parts))
+    columns = {"predicted": bins.predicted, "observed": bins.observed, "films": bins.count}
+    _remember(axes, pd.DataFrame({"curve": label, **columns}))
+    return _unit_square(axes, "mean predicted probability", "observed share", "upper left")
+
+
+def draw_overlap_histogram(
+    values: npt.NDArray[np.float64], axes: Axes, name: str = "Dice", summary: Metric | None = None
+) -> Axes:
+    """Draw the distribution of an overlap over films; `summary` is its entry in ``metrics.json``."""
+    values = np.asarray(values, np.float64)
+    lowest = min(0.9, np.floor(values.min() * 20) / 20) if len(values) else 0.0
+    axes.hist(values, bins=np.linspace(lowest, 1, 31).tolist(), color=COLOURS[0], edgecolor="white", linewidth=0.4)
+    if summary is not None:
+        text = f"mean {format_metric(summary)}\n5th percentile {summary['p05']:.3f}"
+        axes.axvline(summary["value"], color=COLOURS[1], label=f"{text}\nn = {len(values)}")
+        axes.legend(loc="upper left", frameon=False, fontsize=8)
+    axes.set(xlabel=f"{name} of a film", ylabel="films", xlim=(lowest, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return _remember(axes, pd.DataFrame({name.lower(): values}))
+
+
+def draw_overlap_boxes(groups: Mapping[str, npt.NDArray[np.float64]], axes: Axes, name: str = "Dice") -> Axes:
+    """Draw one box a group (source): quartiles, whiskers at the 5th and 95th percentile, every film as a dot."""
+    generator = np.random.default_rng(0)  # sideways scatter of the dots only
+    axes.boxplot(
+        list(groups.values()),
+        whis=(5, 95),
+        showfliers=False,
+        widths=0.6,
+        medianprops={"color": COLOURS[1], "linewidth": 2},
+        boxprops={"color": "0.3"},
+    )
+    for place, values in enumerate(groups.values(), start=1):
+        sideways = place + generator.uniform(-0.2, 0.2, len(values))
+        axes.plot(sideways, values, ".", color=COLOURS[0], alpha=0.35, markersize=4, linewidth=0)
+    names = [f"{textwrap.fill(group, 14)}\nn = {len(values)}" for group, values in groups.items()]
+    axes.set_xticks(range(1, len(groups) + 1), names)
+    axes.set(ylabel=f"{name} of a film")
+    axes.spines[["top", "right"]].set_visible(False)
+    rows = [(group, float(value)) for group, values in groups.items() for value in values]
+    return _remember(axes, pd.DataFrame(rows, columns=["group", name.lower()]))
+
+
+def plot_history(history: pd.DataFrame, figure: Figure) -> Figure:
+    """Draw loss, score, learning rate and epoch time into an empty figure, and return it.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``history.csv``: epoch, loss, val_loss, any scores, learning_rate, seconds, films_per_second.
+    """
+    for axes, draw in zip(figure.subplots(2, 2).ravel(), (draw_loss, draw_score, draw_rate, draw_time), strict=True):
+        draw(history, axes)
+    for axes in figure.axes:
+        _drawn.pop(axes, None)
+    _remember(figure.axes[0], history)
+    return figure
+
+
+def draw_loss(history: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw training and validation loss over epochs; a dot marks the best validation loss."""
+    _draw_epochs(history, [name for name in history.columns if str(name).endswith("loss")], axes, "loss")
+    if "val_loss" in history and history["val_loss"].notna().any():
+        best = int(np.nanargmin(history["val_loss"].to_numpy(np.float64)))
+        axes.plot(history["epoch"].iloc[best], history["val_loss"].iloc[best], "o", color="black", markersize=5)
+    return axes
+
+
+def draw_score(history: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw every other numeric column over epochs: the task's scores."""
+    others = ("epoch", "learning_rate", "seconds", "films_per_second")
+    scores = [
+        name
+        for name in history.select_dtypes("number").columns
+        if name not in others and not str(name).endswith("loss")
+    ]
+    return _draw_epochs(history, scores, axes, "score")
+
+
+def draw_rate(history: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the learning rate over epochs, on a logarithmic scale."""
+    _draw_epochs(history, ["learning_rate"], axes, "learning rate")
+    axes.set_yscale("log")
+    return axes
+
+
+def draw_time(history: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw how long each epoch took."""
+    _draw_epochs(history, ["seconds"], axes, "seconds an epoch")
+    slowest = history["seconds"].max() if "seconds" in history else np.nan
+    axes.set_ylim(0, 1.1 * slowest if slowest > 0 else 1)
+    return axes
+
+
+def _draw_epochs(history: pd.DataFrame, names: Sequence[Any], axes: Axes, quantity: str) -> Axes:
+    shown = [name for name in names if name in history]
+    for number, name in enumerate(shown):
+        # One epoch makes a line without length: the dot shows it.
+        marker = "." if len(history) < 30 else ""
+        axes.plot(history["epoch"], history[name], color=colour(number), marker=marker, label=str(name))
+    if len(shown) > 1 or (shown and quantity == "score"):
+        axes.legend(frameon=False, fontsize=8)
+    axes.set(xlabel="epoch", ylabel=quantity)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    return _remember(axes, history[["epoch", *shown]])
+
+
+def _legend(label: str, quantity: str, area: Metric | None, curve: Curve | None) -> str:
+    parts = [label] if label else []
+    if area is not None:
+        parts.append(f"{quantity} {format_metric(area)}")
+    if curve is not None:
+        parts.append(f"n = {curve.positives} against {curve.negatives}")
+    return "\n".join(parts)
+
+
+def _curve_table(curve: Curve, label: str, horizontal: str, vertical: str) -> pd.DataFrame:
+    columns = {horizontal: curve.horizontal, vertical: curve.vertical, "threshold": curve.thresholds}
+    return pd.DataFrame({"curve": label, **columns})
+
+
+def _unit_square(axes: Axes, horizontal: str, vertical: str, legend: Corner) -> Axes:
+    axes.set(xlabel=horizontal, ylabel=vertical, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[1]:
+        # A nearly opaque ground: curves of several classes can run behind the text.
+        axes.legend(loc=legend, framealpha=0.85, edgecolor="none", fontsize=8)
+    return axes
+
+
+def _remember(axes: Axes, table: pd.DataFrame) -> Axes:
+    _drawn.setdefault(axes, []).append(table)
+    return axes
+
+
+def _line_tables(axes: Axes) -> list[pd.DataFrame]:
+    tables = []
+    for line in axes.lines:
+        points = np.asarray(line.get_xydata(), np.float64)
+        tables.append(pd.DataFrame({"line": line.get_label(), "horizontal": points[:, 0], "vertical": points[:, 1]}))
+    return tables
