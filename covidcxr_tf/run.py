@@ -42,8 +42,8 @@ class Run:
 
     def predict(self, images: Film | Sequence[Film]) -> np.ndarray:
         """Return probabilities float64 (N, classes) of films: paths, or float32 (H, W) in [0, 1]."""
-        several = isinstance(images, (list, tuple))
-        return self._loaded.predict([_film(image) for image in (images if several else [images])])  # type: ignore[union-attr,list-item]
+        films = [images] if isinstance(images, (np.ndarray, str, Path)) else images
+        return self._loaded.predict([_film(image) for image in films])
 
     def explain(self, image: Film, method: str = "gradcam", target: str | None = None, seed: int = 0) -> Any:
         """Return an `Explanation`: heat map float32 (H, W) in [0, 1], probabilities, share of heat in the lungs."""

@@ -11,7 +11,7 @@ import click
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="DIR", help="Folder for masks, overlays and the new manifest.")
 @click.option(
-    "--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped name."
+    "--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped."
 )
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")

@@ -52,10 +52,9 @@ def find_duplicates(
     candidates = np.flatnonzero(prints.hashed & first)
     near, distances = near_pairs(prints.hashes[candidates], radius)
     pairs = np.concatenate([identical, candidates[near]])
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     kinds = np.array(["identical"] * len(identical) + ["near"] * len(near), dtype=object)
     found = np.concatenate([np.zeros(len(identical), dtype=np.int64), distances])
-    return _describe(films.loc[prints.index], pairs[order], kinds[order], found[order])
+    return _describe(films.loc[prints.index], pairs, kinds, found)
 
 
 def near_pairs(hashes: npt.NDArray[np.uint64], radius: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -121,8 +120,9 @@ def _describe(
     kinds: npt.NDArray[np.object_],
     distances: npt.NDArray[np.int64],
 ) -> pd.DataFrame:
-    one, other = pairs[:, 0], pairs[:, 1]
     rows = films.index.to_numpy(dtype=np.int64) + HEADER_ROWS
+    # rows of the file in their order, also where the films are in another
+    one, other = np.take_along_axis(pairs, rows[pairs].argsort(axis=1), axis=1).T
     paths = films["path"].to_numpy(dtype=object)
     table = pd.DataFrame(
         {
@@ -141,7 +141,7 @@ def _describe(
     part = next((name for name in ("split", "fold") if name in films.columns), None)
     if part is not None:
         table["same_split"] = _equal(films[part], one, other)
-    return table
+    return table.sort_values(["row_a", "row_b"], ignore_index=True)
 
 
 def _equal(cells: pd.Series, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -139,7 +139,7 @@ def _healthy(chest: Chest, hospital: Hospital) -> Map:
     soft = np.maximum(whole - chest.lung - chest.airway - gas(chest), 0.15 * whole)
     grain = chest.grid.noise(chest.patient.stream(20), 0.5)
     tissue = np.maximum(vessels(chest) + 0.12 * grain * np.minimum(chest.lung / 8, 1), -0.3)
-    blood = np.minimum(tissue, 0.7 * chest.lung)
+    blood = np.minimum(tissue, 0.4 * chest.lung)
     bone = hospital.bone * skeleton(chest) * np.clip(whole / 2, 0, 1)
     return MU_SOFT * soft + MU_LUNG * chest.lung + (MU_SOFT - MU_LUNG) * blood + bone
 

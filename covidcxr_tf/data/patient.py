@@ -97,7 +97,7 @@ class Pose:
     def draw(cls, rng: np.random.Generator, patient: Patient, portable: bool) -> Pose:
         """Draw the pose of one film; a portable film is crooked, near and taken on a shallow breath."""
         loose = 1.7 if portable else 1.0
-        field = 1.46 * patient.lung_height * rng.uniform(0.96, 1.08)
+        field = 1.46 * patient.lung_height * rng.uniform(0.97, 1.16)
         return cls(
             portable=portable,
             field=float(field * (0.97 if portable else 1.0)),

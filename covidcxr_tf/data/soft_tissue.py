@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -143,10 +145,18 @@ def vessel_paths(chest: Chest, sign: int) -> tuple[NDArray[np.float64], NDArray[
     return np.concatenate(radii), np.concatenate(paths)
 
 
+@functools.cache
+def drawn_width(thick: int) -> float:
+    """Return how many pixels wide OpenCV draws a smooth line of a thickness; it is more, and differs by version."""
+    canvas = np.zeros((300, 300), np.uint8)
+    cv2.polylines(canvas, [np.array([[800, 1600], [4000, 3200]], np.int32)], False, 255, thick, cv2.LINE_AA, 4)
+    return float(canvas.sum()) / 255 / float(np.hypot(200, 100))
+
+
 def tubes(grid: Grid, radius: NDArray[np.float64], paths: NDArray[np.float64]) -> Map:
     """Draw paths as round tubes and return the length in cm through them, tubes of like calibre counted once.
 
-    A tube thinner than a pixel is drawn one pixel wide and as much fainter, so its mass stays the same at any size.
+    A tube thinner than a pixel is drawn a pixel wide and as much fainter, so its mass stays the same at any size.
     """
     total = np.zeros(grid.rows.shape, np.float32)
     points = np.rint(grid.pixels(paths[..., 0], paths[..., 1]) * 16).astype(np.int32)
@@ -156,11 +166,11 @@ def tubes(grid: Grid, radius: NDArray[np.float64], paths: NDArray[np.float64]) -
         mean = float(radius[members].mean())
         wide = 2 * mean / grid.pixel
         layer = np.zeros_like(total)
-        for share, weight in ((1.0, 0.55), (0.6, 0.45)) if wide > 2.5 else ((1.0, 0.8),):
+        for share, weight in ((1.0, 0.55), (0.6, 0.4)) if wide > 2.5 else ((1.0, 0.785),):
             canvas = np.zeros(grid.rows.shape, np.uint8)
-            thick = max(round(wide * share), 1)
+            thick = max((t for t in range(1, 40) if drawn_width(t) <= wide * share), default=1)
             cv2.polylines(canvas, list(points[members]), False, 255, thick, cv2.LINE_AA, 4)
-            layer += canvas * np.float32(2 * mean * weight * min(wide * share / thick, 1.0) / 255)
+            layer += canvas * np.float32(2 * mean * weight * wide * share / drawn_width(thick) / 255)
         total += layer
     return cv2.GaussianBlur(total, (0, 0), max(0.025 / grid.pixel, 0.3))
 
@@ -169,8 +179,8 @@ def vessels(chest: Chest) -> Map:
     """Return the length in cm of blood in the vessels of both lungs, hila included."""
     right, left = vessel_paths(chest, -1), vessel_paths(chest, 1)
     total = tubes(chest.grid, np.concatenate([right[0], left[0]]), np.concatenate([right[1], left[1]]))
-    # Each artery has a vein and a bronchus of its size beside it, in front or behind.
-    return (1.45 * total + hilum(chest, -1) + hilum(chest, 1)) * (chest.cavity > 0)
+    # Each artery has a vein and a bronchus of about its size near it, in front or behind.
+    return (1.5 * total + hilum(chest, -1) + hilum(chest, 1)) * (chest.cavity > 0)
 
 
 def hilum(chest: Chest, sign: int) -> Map:

@@ -204,7 +204,7 @@ def _holds(folder: Path, settings: dict[str, object]) -> bool:
         earlier = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
         digest = earlier.pop("manifest_sha256")
         table = (folder / "manifest.csv").read_bytes()
-    except (OSError, ValueError, AttributeError, KeyError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         raise UsageError("is not empty", where=folder, expected="a new or empty folder", remedy=remedy) from None
     if earlier != settings:
         raise UsageError("holds a demo made with other options", where=folder, remedy=remedy)

@@ -78,7 +78,7 @@ def bootstrap(
     chunk = max(1, CHUNK_ELEMENTS // max(len(numbers), 1))
     one_film_each = len(numbers) == patients and bool((numbers == np.arange(patients)).all())
     parts = [
-        statistics(counts if one_film_each else counts.take(numbers, axis=0))
+        statistics(counts if one_film_each else counts.take(np.arange(len(numbers)) % patients, axis=0))
         for counts in resample_counts(patients, resamples, seed, chunk)
     ]
     if not parts:
@@ -119,6 +119,7 @@ def describe(value: float, samples: Floats, patients: int, why: str = "") -> dic
         result["ci95"] = [float(bound) for bound in np.quantile(defined, [tail, 1 - tail])]
         if result["ci95"][0] == result["ci95"][1]:
             result["note"] = "all resamples agree: the interval has no width and understates the uncertainty"
-    if len(samples) and 1 - len(defined) / len(samples) > UNDEFINED_SHARE_TOLD:
-        result["undefined_share"] = 1 - len(defined) / len(samples)
+    undefined = len(samples) - len(defined)
+    if undefined > UNDEFINED_SHARE_TOLD * len(samples):
+        result["undefined_share"] = undefined / len(samples)
     return result

@@ -82,7 +82,7 @@ def lime(
     Parameters
     ----------
     predict : callable
-        (N, S, S, C) float32 in [0, 1] -> probabilities (N, classes).
+        (N, S, S, C) float32 in [0, 1] -> probabilities (N, classes). The array it gets is written anew for each batch.
     image : ndarray of float32, (S, S, C)
         The network's input in [0, 1].
     class_index : int
@@ -193,16 +193,22 @@ class _BatchExplainer(LimeImageExplainer):
         count = int(segments.max()) + 1
         shown = self.random_state.randint(0, 2, num_samples * count).reshape(num_samples, count)
         shown[0] = 1
+        places = segments.astype(np.intp)
+        buffer = np.empty((min(batch_size, num_samples), *self.film.shape), dtype=np.float32)
         probabilities = []
         for start in range(0, num_samples, batch_size):
             rows = shown[start : start + batch_size].astype(np.uint8)
-            probabilities.append(np.asarray(classifier_fn(self._films(rows, segments)), dtype=np.float64))
+            films = self._fill(buffer[: len(rows)], rows, places)
+            probabilities.append(np.array(classifier_fn(films), dtype=np.float64))
             if self.report is not None:
                 self.report(len(rows))
         return shown, np.concatenate(probabilities)
 
-    def _films(self, rows: npt.NDArray[np.uint8], segments: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-        batch = np.repeat(self.hidden[None], len(rows), axis=0)
-        for film, row in zip(batch, rows):
-            cv2.copyTo(self.film, row[segments], film)
-        return batch
+    def _fill(
+        self, films: npt.NDArray[np.float32], rows: npt.NDArray[np.uint8], places: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float32]:
+        """Make `films` (N, S, S, C) what `rows` (N, n) show, in place: fresh memory costs more than the copying."""
+        for film, row in zip(films, rows):
+            film[:] = self.hidden
+            cv2.copyTo(self.film, np.take(row, places, mode="clip"), film)
+        return films

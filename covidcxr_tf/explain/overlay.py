@@ -25,7 +25,7 @@ DPI = 100
 LONGEST_SIDE = 1000
 """Pixels of the film in the picture; a panel shows about 500."""
 
-OPACITY = 0.65
+OPACITY = 0.55
 """Of full heat; less heat is drawn more transparent, so that the film stays readable where there is none."""
 
 FOR, AGAINST = (0.10, 0.75, 0.25), (0.90, 0.15, 0.15)  # the paper's green and red

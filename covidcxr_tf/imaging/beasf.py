@@ -6,6 +6,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from covidcxr_tf.imaging.histogram import histogram
 
@@ -15,7 +16,7 @@ Compat = Literal["ours", "authors"]
 SPREAD = 5.0
 
 
-def beasf(image: np.ndarray, gamma: float = 1.5, compat: Compat = "ours") -> np.ndarray:
+def beasf(image: npt.NDArray[np.uint8], gamma: float = 1.5, compat: Compat = "ours") -> npt.NDArray[np.uint8]:
     """Return the image with the levels below and above its mean each stretched by a sigmoid.
 
     Parameters
@@ -42,7 +43,7 @@ def beasf(image: np.ndarray, gamma: float = 1.5, compat: Compat = "ours") -> np.
     return cv2.LUT(np.ascontiguousarray(image), beasf_table(histogram(image), gamma, compat))
 
 
-def beasf_table(counts: np.ndarray, gamma: float = 1.5, compat: Compat = "ours") -> np.ndarray:
+def beasf_table(counts: npt.NDArray[np.integer], gamma: float = 1.5, compat: Compat = "ours") -> npt.NDArray[np.uint8]:
     """Return the 256 grey levels that BEASF gives to the levels of a histogram.
 
     m is the mean grey level, cut to a whole number. The histogram is split into [0, m] and [m, 255]; a and b are the
@@ -74,15 +75,15 @@ def beasf_table(counts: np.ndarray, gamma: float = 1.5, compat: Compat = "ours")
     """
     if not gamma > 0 or compat not in ("ours", "authors"):
         raise ValueError(f"gamma {gamma}, compat '{compat}': expected gamma above 0, compat 'ours' or 'authors'")
-    counts = np.asarray(counts, dtype=np.int64)
+    own: npt.NDArray[np.int64] = np.asarray(counts, dtype=np.int64)
     table = np.arange(256)
-    present = np.flatnonzero(counts)
-    mean = int(counts @ table // counts.sum())
+    present = np.flatnonzero(own)
+    mean = int(own @ table // own.sum())
     if mean in (0, 255) or len(present) == 1:
         return table.astype(np.uint8)
     if compat == "authors":
-        counts = _bins_of_own_range(counts, present[0], present[-1])
-    low, high = _half_level(counts, 0, mean), _half_level(counts, mean, 255)
+        own = _bins_of_own_range(own, int(present[0]), int(present[-1]))
+    low, high = _half_level(own, 0, mean), _half_level(own, mean, 255)
     table[: mean + 1] = _stretched_sigmoid(table[: mean + 1], low, mean, gamma, in_floats=compat == "authors")
     if compat == "ours":
         table[mean:] = mean + _stretched_sigmoid(table[mean:], high, 255 - mean, gamma)
@@ -93,22 +94,22 @@ def beasf_table(counts: np.ndarray, gamma: float = 1.5, compat: Compat = "ours")
     return table.astype(np.uint8)
 
 
-def _bins_of_own_range(counts: np.ndarray, lowest: int, highest: int) -> np.ndarray:
+def _bins_of_own_range(counts: npt.NDArray[np.int64], lowest: int, highest: int) -> npt.NDArray[np.int64]:
     """Return the counts in 256 equal bins from the lowest to the highest level, as `numpy.histogram` bins them."""
     levels = np.arange(lowest, highest + 1)
     bins = np.minimum((levels - lowest) * 256 // (highest - lowest), 255)
     return np.bincount(bins, weights=counts[lowest : highest + 1], minlength=256).astype(np.int64)
 
 
-def _half_level(counts: np.ndarray, first: int, last: int) -> int:
+def _half_level(counts: npt.NDArray[np.int64], first: int, last: int) -> int:
     """Return the first level in [first, last] at which the cumulative count exceeds half of the part's."""
     sums = np.cumsum(counts[first : last + 1])
     return first + int(np.argmax(2 * sums > sums[-1]))
 
 
 def _stretched_sigmoid(
-    levels: np.ndarray, centre: int, span: int, gamma: float, *, in_floats: bool = False
-) -> np.ndarray:
+    levels: npt.NDArray[np.int64], centre: int, span: int, gamma: float, *, in_floats: bool = False
+) -> npt.NDArray[np.int64]:
     """Return trunc(span * sigmoid) of the levels, stretched to [0, span]; their own offsets where it is flat.
 
     `in_floats` divides before it multiplies, as the authors' lower part does: now and then a level lower.

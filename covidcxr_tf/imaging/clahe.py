@@ -6,6 +6,7 @@ import functools
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 
 @functools.lru_cache(maxsize=1)
@@ -15,7 +16,7 @@ def _reject(clip_limit: float, tiles: int) -> None:
         raise ValueError(f"clip_limit {clip_limit} and tiles {tiles}: expected above 0 and at least 1")
 
 
-def clahe(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.ndarray:
+def clahe(image: npt.NDArray[np.uint8], clip_limit: float = 2.0, tiles: int = 8) -> npt.NDArray[np.uint8]:
     """Return the image with each tile's histogram clipped and equalised, blended bilinearly between tiles.
 
     Parameters

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 
-def equalize(image: np.ndarray) -> np.ndarray:
+def equalize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return the image with its grey levels spread by its cumulative histogram.
 
     Level v goes to round(S(v) * f), halves to even, where S(v) counts the pixels above the lowest level present and
@@ -28,7 +29,7 @@ def equalize(image: np.ndarray) -> np.ndarray:
     return cv2.equalizeHist(np.ascontiguousarray(image))
 
 
-def rank_equalize(image: np.ndarray, radius: int = 40) -> np.ndarray:
+def rank_equalize(image: npt.NDArray[np.uint8], radius: int = 40) -> npt.NDArray[np.uint8]:
     """Return the image in which each pixel is its own rank among the pixels of a disk around it.
 
     Takes seconds on a large film and has no TensorFlow twin, so `export` refuses it.

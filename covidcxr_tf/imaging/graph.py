@@ -10,14 +10,12 @@ in 400 where films are reduced by a whole factor; here the weights are PIL's, in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import tensorflow as tf
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.imaging.graph_levels import beasf, clahe, equalize, histogram, match_histogram
 from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film
+from covidcxr_tf.imaging.histogram import Counts
 from covidcxr_tf.imaging.resize import Method
 from covidcxr_tf.imaging.stack import FINE
 
@@ -104,9 +102,7 @@ def _weights(length: tf.Tensor, wanted: int, method: Method) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
-def channels(
-    image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor | np.ndarray | Sequence[int] | None = None
-) -> tf.Tensor:
+def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor | Counts | None = None) -> tf.Tensor:
     """Return the channels that the config names, in its order; twin of `stack.channels`.
 
     Parameters
@@ -136,7 +132,7 @@ def model_input(
     cfg: ImageConfig,
     box: tf.Tensor | None = None,
     region: tf.Tensor | None = None,
-    reference_histogram: tf.Tensor | np.ndarray | Sequence[int] | None = None,
+    reference_histogram: tf.Tensor | Counts | None = None,
 ) -> tf.Tensor:
     """Return what a network gets of a film, before the division by 255; twin of `stack.model_input`.
 

@@ -6,12 +6,10 @@ multiplication and an addition into one rounding, and OpenCV does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import tensorflow as tf
 
 from covidcxr_tf.imaging.beasf import SPREAD, Compat
+from covidcxr_tf.imaging.histogram import Counts
 
 LEVELS = 256
 
@@ -56,7 +54,7 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     return look_up(image, tf.where(rest == 0, levels, tf.cast(table, tf.int64)))
 
 
-def match_histogram(image: tf.Tensor, reference: tf.Tensor | np.ndarray | Sequence[int]) -> tf.Tensor:
+def match_histogram(image: tf.Tensor, reference: tf.Tensor | Counts) -> tf.Tensor:
     """Return the image with its histogram moved to the reference's; twin of `histogram.match_histogram`.
 
     Parameters

@@ -1,11 +1,11 @@
-"""TensorFlow twins of `lungs.region`: region, box, crop and mask, the same pixels."""
+"""TensorFlow twins of `lungs.region` and `crop`: region, box, crop and mask, the same pixels."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from covidcxr_tf.imaging.crop import DILATION, LEAST_SHARE, OPENING, THRESHOLD
 from covidcxr_tf.imaging.graph_levels import divide
-from covidcxr_tf.lungs.region import DILATION, LEAST_SHARE, OPENING, THRESHOLD
 
 
 def lung_region(probabilities: tf.Tensor) -> tf.Tensor:
@@ -26,7 +26,7 @@ def lung_region(probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def lungs_found(region: tf.Tensor) -> tf.Tensor:
-    """Return a scalar bool: the region covers at least 2 % of the film; twin of `region.lungs_found`."""
+    """Return a scalar bool: the region covers at least 2 % of the film; twin of `crop.lungs_found`."""
     part, whole = LEAST_SHARE
     count = tf.math.count_nonzero(region)
     return (count > 0) & (count * whole >= part * tf.size(region, out_type=tf.int64))
@@ -68,7 +68,7 @@ def _margined_extent(occupied: tf.Tensor, margin: float) -> tuple[tf.Tensor, tf.
 
 
 def crop(film: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Return the part of the film inside the box, outwards rounded to at least one pixel; twin of `region.crop`.
+    """Return the part of the film inside the box, outwards rounded to at least one pixel; twin of `crop.crop`.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _pixel_extent(first: tf.Tensor, last: tf.Tensor, length: tf.Tensor) -> tuple
 
 
 def mask_film(film: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
-    """Return the film with everything outside the region at 0; twin of `region.mask_film`.
+    """Return the film with everything outside the region at 0; twin of `crop.mask_film`.
 
     Parameters
     ----------

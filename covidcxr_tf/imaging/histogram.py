@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.integer] | Sequence[int]
 
 # cv2 counts in float32, which holds every whole number only up to 2**24.
 _EXACT_PIXELS = 2**24
 
 
-def histogram(image: np.ndarray) -> np.ndarray:
+def histogram(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return how many pixels have each grey level.
 
     Parameters
@@ -31,7 +34,7 @@ def histogram(image: np.ndarray) -> np.ndarray:
     return counts
 
 
-def match_table(source: np.ndarray, reference: np.ndarray | Sequence[int]) -> np.ndarray:
+def match_table(source: npt.NDArray[np.integer], reference: Counts) -> npt.NDArray[np.uint8]:
     """Return the grey-level table that takes one histogram to another.
 
     Level v goes to the lowest level r whose cumulative share in the reference is at least that of v in the source.
@@ -60,14 +63,14 @@ def match_table(source: np.ndarray, reference: np.ndarray | Sequence[int]) -> np
     """
     wanted = np.asarray(reference, dtype=np.int64)
     if wanted.shape != (256,) or wanted.min() < 0 or wanted.sum() == 0:
-        raise ValueError(f"reference histogram of shape {wanted.shape}: expected 256 counts, none negative, one positive")
+        raise ValueError(f"reference of shape {wanted.shape}: expected 256 counts, none negative, one positive")
     source_sums = np.cumsum(source, dtype=np.int64)
     wanted_sums = np.cumsum(wanted)
     table = np.searchsorted(wanted_sums * source_sums[-1], source_sums * wanted_sums[-1], side="left")
     return table.astype(np.uint8)
 
 
-def match_histogram(image: np.ndarray, reference: np.ndarray | Sequence[int]) -> np.ndarray:
+def match_histogram(image: npt.NDArray[np.uint8], reference: Counts) -> npt.NDArray[np.uint8]:
     """Return the image with its grey levels moved so that its histogram follows the reference's.
 
     Parameters

@@ -209,7 +209,9 @@ def _check_tags(image: Image.Image, where: str) -> None:
     tags = getattr(image, "tag_v2", {})
     formats, bits = tags.get(_SAMPLE_FORMAT_TAG, (1,)), tags.get(_BITS_TAG, (1,))
     if _SIGNED in (formats if isinstance(formats, tuple) else (formats,)):
-        raise ImageError("a TIFF of signed levels has no nominal range", where=where, expected="unsigned levels or floats")
+        raise ImageError(
+            "a TIFF of signed levels has no nominal range", where=where, expected="unsigned levels or floats"
+        )
     if tags.get(_PLANAR_TAG, 1) != 1 and len(bits) > 1 and max(bits) > 8:
         raise ImageError("a TIFF of 16-bit colour in separate planes", where=where, remedy="save it as 16-bit grey")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 Method = Literal["bilinear", "cubic"]
@@ -12,7 +13,9 @@ Method = Literal["bilinear", "cubic"]
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}
 
 
-def resize(film: np.ndarray, size: tuple[int, int], method: Method = "bilinear") -> np.ndarray:
+def resize(
+    film: npt.NDArray[np.float32], size: tuple[int, int], method: Method = "bilinear"
+) -> npt.NDArray[np.float32]:
     """Return the film in another size.
 
     The kernel grows with the reduction, so nothing aliases; without that, a film reduced threefold is off by up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -11,10 +11,10 @@ import numpy.typing as npt
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.imaging.beasf import Compat, beasf
 from covidcxr_tf.imaging.clahe import clahe
+from covidcxr_tf.imaging.crop import Box, crop, lungs_found, mask_film
 from covidcxr_tf.imaging.equalise import equalize
-from covidcxr_tf.imaging.histogram import match_histogram
+from covidcxr_tf.imaging.histogram import Counts, match_histogram
 from covidcxr_tf.imaging.resize import resize
-from covidcxr_tf.lungs.region import Box, crop, lungs_found, mask_film
 
 # Steps within a grey level. A film reduced by a simple factor has many pixels at exactly half a level, and which way
 # they round hangs on the order in which a library adds. Rounded to these steps first, they are at the half again.
@@ -72,7 +72,7 @@ def three_channel(
 
 
 def channels(
-    image: npt.NDArray[np.uint8], cfg: ImageConfig, reference_histogram: npt.NDArray | Sequence[int] | None = None
+    image: npt.NDArray[np.uint8], cfg: ImageConfig, reference_histogram: Counts | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return the channels that the config names, in its order.
 
@@ -108,7 +108,7 @@ def model_input(
     cfg: ImageConfig,
     box: Box | None = None,
     region: npt.NDArray[np.uint8] | None = None,
-    reference_histogram: npt.NDArray | Sequence[int] | None = None,
+    reference_histogram: Counts | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return what a network gets of a film, before the division by 255.
 

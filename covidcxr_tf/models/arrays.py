@@ -18,7 +18,6 @@ import keras
 import numpy as np
 
 from covidcxr_tf.errors import WeightsError
-from covidcxr_tf.models import files
 
 Layers = dict[str, list[np.ndarray]]  # layer name -> float32 arrays in the order of `layer.get_weights()`
 
@@ -52,31 +51,6 @@ def values_in(group: Any, name: str) -> np.ndarray:
     if dataset.size is None or dataset.size > MAX_ELEMENTS:
         raise ValueError(f"'{name}' declares {dataset.size} values")
     return np.asarray(dataset[()]).astype(np.float32)
-
-
-def read_layers(path: str | Path) -> Layers:
-    """Return the arrays of a ``.keras`` or ``.weights.h5`` file of Keras 3, by layer name.
-
-    Raises
-    ------
-    WeightsError
-        If it is missing, damaged or of another kind.
-    """
-    path = Path(path)
-    kind = files.kind_of(path)
-    if kind == "HDF5":
-        with open_store(path) as store:
-            layers = named_arrays(store)
-    elif kind == "zip":
-        with open_store(path, io.BytesIO(files.read_weights(path))) as store:
-            layers = named_arrays(store)
-    else:
-        raise WeightsError(f"this is {kind}", where=path, expected="a .keras or .weights.h5 file")
-    if not layers:
-        raise WeightsError(
-            "no layer of Keras 3 is in it", where=path, remedy=f"for a CheXNet file say chexnet:{path.name}"
-        )
-    return layers
 
 
 def named_arrays(store: h5py.File) -> Layers:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,11 +87,17 @@ def load_model(path: str | Path) -> tuple[keras.Model, dict[str, Any]]:
             expected="a model of Keras layers only",
         )
     try:
-        model = keras.models.load_model(str(path), compile=False, safe_mode=True)
+        with warnings.catch_warnings():
+            # Keras only warns where weights are missing and keeps fresh ones; the count below refuses that.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            model = keras.models.load_model(str(path), compile=False, safe_mode=True)
     except Exception as cause:
         raise WeightsError(
             f"Keras cannot load it: {_first_line(cause)}", where=path, remedy="save it again with Keras 3.15"
         ) from cause
+    held = _arrays_held(path)
+    if held < len(model.weights):
+        raise WeightsError(f"it holds {held} of the {len(model.weights)} arrays of its network", where=path)
     return model, facts
 
 
@@ -261,6 +268,19 @@ def _check_archive(path: Path) -> None:
         raise WeightsError(f"a zip file without {', '.join(missing)}", where=path, expected="a .keras model file")
     if damaged:
         raise WeightsError(f"{damaged} inside the archive is damaged", where=path, remedy="fetch or save it again")
+
+
+def _arrays_held(path: Path) -> int:
+    """Return how many arrays of weights (not of seeds, which are whole numbers) the archive holds."""
+    found: list[str] = []
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset) and np.issubdtype(entry.dtype, np.floating):
+            found.append(name)
+
+    with h5py.File(io.BytesIO(read_weights(path)), "r") as store:
+        store.visititems(visit)
+    return len(found)
 
 
 def _json_of(archive: zipfile.ZipFile, name: str, path: Path) -> dict[str, Any]:

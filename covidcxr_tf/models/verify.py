@@ -11,9 +11,10 @@ import numpy as np
 
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.models import files
-from covidcxr_tf.models.arrays import Layers, arrays_digest, assign_all, read_layers
+from covidcxr_tf.models.arrays import Layers, arrays_digest, assign_all
 from covidcxr_tf.models.converted import DIGEST, read_chexnet, stored_provenance
 from covidcxr_tf.models.layouts import read_checkpoint
+from covidcxr_tf.models.weights import read_layers
 
 
 @dataclass(frozen=True)

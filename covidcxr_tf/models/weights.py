@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.models import files
-from covidcxr_tf.models.arrays import Layers, fitting, read_layers
+from covidcxr_tf.models.arrays import Layers, fitting, named_arrays, open_store
 from covidcxr_tf.models.converted import read_chexnet, stored_provenance
 from covidcxr_tf.models.layers import IMAGENET, Normalisation
 
@@ -72,9 +73,9 @@ def apply_init(model: keras.Model, init: str) -> InitReport:
     plan = fitting(model, layers)
     fresh = tuple(layer.name for layer in model.layers if layer.weights and layer.name not in plan)
     missing = [name for name in fresh if name not in HEAD_LAYERS]
-    if not plan or (pretrained and missing):
+    if not set(plan) - set(HEAD_LAYERS) or (pretrained and missing):
         raise WeightsError(
-            f"{init} does not fit {model.name}: " + (f"no weights for {missing[0]}" if missing else "no layer matches"),
+            f"{init} does not fit {model.name}: {len(missing)} layers have no weights in it, such as {missing[0]}",
             expected="a DenseNet121 (arch chexnet)" if pretrained else "a file of the same architecture",
         )
     for name, arrays in plan.items():
@@ -110,6 +111,31 @@ def recommended_normalisation(init: str, channels: int) -> Normalisation | None:
     return mean, std
 
 
+def read_layers(path: str | Path) -> Layers:
+    """Return the arrays of a ``.keras`` or ``.weights.h5`` file of Keras 3, by layer name.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    kind = files.kind_of(path)
+    if kind == "HDF5":
+        with open_store(path) as store:
+            layers = named_arrays(store)
+    elif kind == "zip":
+        with open_store(path, io.BytesIO(files.read_weights(path))) as store:
+            layers = named_arrays(store)
+    else:
+        raise WeightsError(f"this is {kind}", where=path, expected="a .keras or .weights.h5 file")
+    if not layers:
+        raise WeightsError(
+            "no layer of Keras 3 is in it", where=path, remedy=f"for a CheXNet file say chexnet:{path.name}"
+        )
+    return layers
+
+
 def _is_chexnet(init: str) -> bool:
     """Return whether an init string names a CheXNet file; a converted one says so by itself."""
     if init.startswith("chexnet:"):
@@ -125,8 +151,13 @@ def _adapt_first_kernel(model: keras.Model, layers: Layers) -> None:
         layers["conv1_conv"] = [np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2)]
 
 
+def _has_densenet121(model: keras.Model) -> bool:
+    """Return whether a download could fit at all."""
+    return "conv5_block16_concat" in {layer.name for layer in model.layers}
+
+
 def _imagenet_layers(model: keras.Model) -> Layers:
-    if "conv5_block16_concat" not in {layer.name for layer in model.layers}:
+    if not _has_densenet121(model):
         raise WeightsError(f"there are no ImageNet weights for {model.name}", expected="DenseNet121 (arch chexnet)")
     try:
         source = keras.applications.DenseNet121(include_top=False, weights="imagenet", input_shape=(None, None, 3))

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config, check_config, merge
 from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.evaluate.classification import evaluate_table
-from covidcxr_tf.evaluate.table import write_predictions
+from covidcxr_tf.evaluate.table import class_names, probabilities, write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.files import write_json
 from covidcxr_tf.models.files import model_digest, save_model
@@ -34,7 +33,7 @@ from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_judgement
 from covidcxr_tf.train.loop import Job
 from covidcxr_tf.train.run_dir import RunDir
-from covidcxr_tf.train.validation import evaluate_batches
+from covidcxr_tf.train.validation import build_eval_step, evaluate_batches
 
 #: Mean and standard deviation of ImageNet's channels, which CheXNet and ImageNet weights expect.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -69,13 +68,14 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     The cut-off between two classes is chosen on validation films, by Youden's index, stored with the model, and used
     unchanged on the test films.
     """
+    step = build_eval_step(job.model, job.loss, dense=False)
     tables: dict[str, pd.DataFrame] = {}
     for split, batches in (("validation", sets.validation), ("test", sets.test)):
         if batches is None:
             continue
-        rows, _, logits, _ = evaluate_batches(job.model, job.loss, batches, job.strategy)
-        probabilities = to_probabilities(logits, config.task)
-        tables[split] = predictions_table(sets.prepared.manifest.iloc[rows], probabilities, config.class_names)
+        rows, _, logits, _ = evaluate_batches(step, batches, job.strategy)
+        films = sets.prepared.manifest.iloc[rows]
+        tables[split] = predictions_table(films, to_probabilities(logits, config.task), config.class_names)
     facts = dict(job.facts)
     if len(config.class_names) == 2:
         cut = choose_threshold(tables["validation"], config.positive_class)
@@ -152,7 +152,6 @@ def aggregate(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     if first["path"].tolist() != second["path"].tolist():
         raise ConfigError("the two levels' tables hold different films", expected="the same films in the same order")
-    columns = [[c for c in table if c.startswith("prob_")] for table in (first, second)]
-    parts = [table[names].to_numpy(np.float64) for table, names in zip((first, second), columns, strict=True)]
-    names = [columns[0][0], *columns[1]]
-    return predictions_table(first, combine_levels(*parts), [name.removeprefix("prob_") for name in names])
+    classes = (class_names(first)[0], *class_names(second))
+    parts = [probabilities(table, class_names(table)) for table in (first, second)]
+    return predictions_table(first, combine_levels(*parts), classes)

@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Axes that none of this module's functions drew on give the points of their lines.
     """
     target = Path(path)
-    tables = [table for axes in figure.axes for table in _drawn.get(axes) or _line_tables(axes)]
+    tables = [table for axes in figure.axes for table in _data_of(axes)]
     with replacing(target) as aside:
         # Without the version stamp the same data gives the same bytes.
         figure.savefig(aside, dpi=DPI, metadata={"Software": None})
@@ -197,7 +197,7 @@ def plot_history(history: pd.DataFrame, figure: Figure) -> Figure:
     for axes, draw in zip(figure.subplots(2, 2).ravel(), (draw_loss, draw_score, draw_rate, draw_time), strict=True):
         draw(history, axes)
     for axes in figure.axes:
-        _drawn.pop(axes, None)
+        _drawn[axes] = []  # the four panels show one table: it is written once
     _remember(figure.axes[0], history)
     return figure
 
@@ -279,7 +279,10 @@ def _remember(axes: Axes, table: pd.DataFrame) -> Axes:
     return axes
 
 
-def _line_tables(axes: Axes) -> list[pd.DataFrame]:
+def _data_of(axes: Axes) -> list[pd.DataFrame]:
+    """Return what was remembered, or the points of the lines where nothing was."""
+    if axes in _drawn:
+        return _drawn[axes]
     tables = []
     for line in axes.lines:
         points = np.asarray(line.get_xydata(), np.float64)

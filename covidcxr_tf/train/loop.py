@@ -25,7 +25,7 @@ from covidcxr_tf.models.files import load_model, save_model
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.progress import Progress
 from covidcxr_tf.train.run_dir import RunDir
-from covidcxr_tf.train.validation import validate
+from covidcxr_tf.train.validation import build_eval_step, validate
 
 
 @dataclass
@@ -83,13 +83,14 @@ def fit(job: Job) -> pd.DataFrame:
     job.model.stop_training = False
     callbacks = _callback_list(job)
     step = build_train_step(job.model, job.loss, job.optimizer, job.strategy)
+    judge = build_eval_step(job.model, job.loss, dense=job.validation.targets is None)
     best = _Best(job)
     logger = job.run.logger()
     rows: list[dict[str, float]] = []
     callbacks.on_train_begin()
     for epoch in range(1, job.config.epochs + 1):
         callbacks.on_epoch_begin(epoch - 1)
-        row = _one_epoch(job, step, epoch, callbacks)
+        row = _one_epoch(job, step, judge, epoch, callbacks)
         rows.append(row)
         write_text(job.run.history, pd.DataFrame(rows).to_csv(index=False))
         logger.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.6g}" for k, v in row.items() if k != "epoch"))
@@ -132,7 +133,9 @@ def build_train_step(model: keras.Model, loss: Callable, optimizer: Any, strateg
     return step
 
 
-def _one_epoch(job: Job, step: Callable, epoch: int, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+def _one_epoch(
+    job: Job, step: Callable, judge: Callable, epoch: int, callbacks: keras.callbacks.CallbackList
+) -> dict[str, float]:
     started = time.monotonic()
     films = job.training.rows
     batches = job.training.training(epoch)
@@ -154,7 +157,7 @@ def _one_epoch(job: Job, step: Callable, epoch: int, callbacks: keras.callbacks.
         seen += size
         callbacks.on_train_batch_end(number, {"loss": loss})
         progress.advance(size, f"loss {total / seen:.4f}")
-    measured = validate(job.model, job.loss, job.validation, job.strategy)
+    measured = validate(judge, job.validation, job.strategy)
     seconds = time.monotonic() - started
     row = {"epoch": epoch, "loss": total / max(seen, 1), **measured}
     row |= {"learning_rate": float(np.asarray(job.optimizer.learning_rate)), "seconds": seconds}

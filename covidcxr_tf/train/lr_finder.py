@@ -18,6 +18,8 @@ from covidcxr_tf.train.loop import Job, build_train_step
 
 #: Share of the old mean kept at each step: single batches are too noisy to take a slope of.
 SMOOTHING = 0.9
+#: Share of the sweep at its start whose slopes do not count: the running mean has seen too few batches there.
+WARM_UP = 0.1
 #: The sweep ends when the smoothed loss is this many times its lowest value.
 DIVERGED = 4.0
 
@@ -76,8 +78,12 @@ def range_test(job: Job, low: float = 1e-6, high: float = 1.0, steps: int = 100)
 
 
 def steepest_fall(table: pd.DataFrame) -> float:
-    """Return the learning rate where the smoothed loss falls fastest against log10 of the rate."""
+    """Return the learning rate where the smoothed loss falls fastest against log10 of the rate.
+
+    The first tenth of the sweep is left out.
+    """
     if len(table) < 3:
         raise RunFailed(f"only {len(table)} steps had a finite loss", expected="at least 3", remedy="start lower")
     slopes = np.gradient(table["smoothed"].to_numpy(np.float64), np.log10(table["learning_rate"].to_numpy(np.float64)))
-    return float(table["learning_rate"].iloc[int(slopes.argmin())])
+    first = int(WARM_UP * len(table))
+    return float(table["learning_rate"].iloc[first + int(slopes[first:].argmin())])

@@ -16,13 +16,25 @@ from covidcxr_tf.pipeline.dataset import Batches
 EMPTY = 1e-6
 
 
-def validate(model: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, strategy: Any) -> dict[str, float]:
+def build_eval_step(model: keras.Model, loss: Callable[[Any, Any], Any], dense: bool) -> Callable[[Any], Any]:
+    """Return a compiled function: a batch -> outputs and losses film by film; outputs are Dice where `dense`."""
+
+    @tf.function(reduce_retracing=True, jit_compile=False)
+    def step(batch: dict[str, Any]) -> tuple[Any, Any]:
+        logits = model(batch["image"], training=False)
+        each = loss(batch["target"], logits)
+        return (_dice(batch["target"], logits) if dense else logits), each
+
+    return step
+
+
+def validate(step: Callable[[Any], Any], batches: Batches, strategy: Any) -> dict[str, float]:
     """Return ``val_loss`` (mean over films, no class weights) and scores.
 
     Classification: ``val_accuracy`` and, where it is defined, ``val_auroc`` (the last class for two classes, the
     macro mean of one against rest for more). Segmentation: ``val_dice``, mean over films at 0.5.
     """
-    _, targets, outputs, losses = evaluate_batches(model, loss, batches, strategy)
+    _, targets, outputs, losses = evaluate_batches(step, batches, strategy)
     measured = {"val_loss": float(losses.mean())}
     if batches.targets is None:
         return measured | {"val_dice": float(outputs.mean())}
@@ -41,17 +53,10 @@ def validate(model: keras.Model, loss: Callable[[Any, Any], Any], batches: Batch
 
 
 def evaluate_batches(
-    model: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, strategy: Any
+    step: Callable[[Any], Any], batches: Batches, strategy: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rows, targets, outputs (logits, or Dice where the target is a mask) and losses, film by film."""
     dense = batches.targets is None
-
-    @tf.function(reduce_retracing=True, jit_compile=False)
-    def step(batch: dict[str, Any]) -> tuple[Any, Any]:
-        logits = model(batch["image"], training=False)
-        each = loss(batch["target"], logits)
-        return (_dice(batch["target"], logits) if dense else logits), each
-
     collected: list[tuple[Any, Any, Any, Any]] = []
     # Every replica holds the same weights: the films are judged on one device, in the order of the manifest.
     with strategy.scope():

@@ -75,7 +75,7 @@ def call(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
-def test_folder_of_films(run, films, tmp_path, capsys):
+def test_folder_of_films(run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert call(films, "--model", run, "--out", out, "--target", "covid19") == 0
     output = capsys.readouterr()
@@ -95,7 +95,7 @@ def test_folder_of_films(run, films, tmp_path, capsys):
     assert 0 < facts["heat_in_lungs"] < 1 and facts["lung_mask_quality"]["verdict"]
 
 
-def test_bad_film_among_good_ones(run, films, tmp_path, capsys):
+def test_bad_film_among_good_ones(run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (films / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     out = tmp_path / "out"
     arguments = (films / "clear.png", films / "broken.png", tmp_path / "missing.png", films / "opacity.jpg")
@@ -113,14 +113,14 @@ def test_bad_film_among_good_ones(run, films, tmp_path, capsys):
     assert not list(out.glob("broken*")) and len(list(out.iterdir())) == 6
 
 
-def test_only_bad_films(films, tmp_path, capsys):
+def test_only_bad_films(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing to explain: no model is looked for, nothing is written."""
     assert call(tmp_path / "missing.png", "--model", tmp_path / "no_model", "--out", tmp_path / "out") == 3
     assert "missing.png: no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_films_of_one_name(run, films, tmp_path, capsys):
+def test_films_of_one_name(run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     second = tmp_path / "second"
     second.mkdir()
     (second / "clear.png").write_bytes((films / "clear.png").read_bytes())
@@ -129,7 +129,7 @@ def test_films_of_one_name(run, films, tmp_path, capsys):
     assert sorted(path.name for path in out.glob("*.json")) == ["clear_2_gradcam.json", "clear_gradcam.json"]
 
 
-def test_lime_with_json(run, films, tmp_path, capsys):
+def test_lime_with_json(run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = ("--model", run, "--out", out, "--method", "lime", "--samples", 50, "--seed", 4, "--json")
     assert call(films / "opacity.jpg", *arguments) == 0
@@ -139,7 +139,9 @@ def test_lime_with_json(run, films, tmp_path, capsys):
     assert "50/50 samples" in output.err and "%|" not in output.err  # ours, not tqdm's bar
 
 
-def test_shipped_model_is_named(run, films, tmp_path, capsys, monkeypatch):
+def test_shipped_model_is_named(
+    run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = tmp_path / "models" / "covid_cxnet" / "1"
     version.mkdir(parents=True)
     for name in ("model.keras", "lung_model.keras"):
@@ -158,18 +160,28 @@ def test_shipped_model_is_named(run, films, tmp_path, capsys, monkeypatch):
         (["--seed", "-1"], 2, "--seed"),
     ],
 )
-def test_wrong_usage(arguments, code, message, run, films, tmp_path, capsys):
+def test_wrong_usage(
+    arguments: list[str],
+    code: int,
+    message: str,
+    run: Path,
+    films: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert call(films, "--model", run, "--out", tmp_path / "out", *arguments) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_no_film_and_a_file_as_folder(run, films, tmp_path, capsys):
+def test_no_film_and_a_file_as_folder(
+    run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--model", run) == 2
     assert call(films, "--model", run, "--out", films / "clear.png") == 2
     assert "is a file" in capsys.readouterr().err
 
 
-def test_missing_model(films, tmp_path, capsys):
+def test_missing_model(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(films, "--model", tmp_path / "none.keras", "--out", tmp_path / "out") == 3
     assert "none.keras" in capsys.readouterr().err

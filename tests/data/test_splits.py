@@ -55,8 +55,8 @@ def _patients_of(films: pd.DataFrame, column: str = "split") -> pd.DataFrame:
 def test_ten_patients_of_each_label_go_six_two_two() -> None:
     split = split_by_patient(_films({"normal": 10, "covid19": 10}))
     counts = _patients_of(split)
-    assert counts.loc["normal", list(PARTS)].tolist() == [6, 2, 2]
-    assert counts.loc["covid19", list(PARTS)].tolist() == [6, 2, 2]
+    assert counts.loc["normal"].to_dict() == {"train": 6, "validation": 2, "test": 2}
+    assert counts.loc["covid19"].to_dict() == {"train": 6, "validation": 2, "test": 2}
 
 
 def test_largest_remainder_by_hand() -> None:
@@ -70,7 +70,7 @@ def test_largest_remainder_by_hand() -> None:
 def test_three_patients_of_a_label_reach_every_part() -> None:
     # 3 * (.8, .1, .1) = 2.4, .3, .3 would leave a part without the label
     split = split_by_patient(_films({"normal": 30, "viral": 3}), (0.8, 0.1, 0.1))
-    assert _patients_of(split).loc["viral", list(PARTS)].tolist() == [1, 1, 1]
+    assert _patients_of(split).loc["viral"].to_dict() == dict.fromkeys(PARTS, 1)
 
 
 def test_a_label_with_too_few_patients_is_refused_whatever_its_films() -> None:
@@ -126,7 +126,7 @@ def test_the_order_of_rows_does_not_matter_the_seed_does(seed: int) -> None:
     assert split_digest(split) != split_digest(split_by_patient(films, seed=seed + 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), weights=st.tuples(*[st.integers(0, 5)] * 3).filter(any))
 def test_properties_of_every_split(seed: int, weights: tuple[int, int, int]) -> None:
     films = _random_films(seed % 50)
@@ -144,16 +144,19 @@ def test_properties_of_every_split(seed: int, weights: tuple[int, int, int]) -> 
         assert abs(patients.get(part, 0) - 80 * ratio) <= 4
 
 
-def test_chance_is_fair() -> None:
-    # Each patient is a test patient one time in five: 400 draws, five standard deviations are .1
-    films = _films({"normal": 10})
-    tested = sum((split_by_patient(films, seed=seed)["split"] == "test").to_numpy() for seed in range(400)) / 400
-    assert np.abs(tested - 0.2).max() < 0.1
+def test_chance_is_fair_to_each_patient() -> None:
+    # patient k has k + 1 films, so that the order of dealing is fixed; of 100 draws half train, five standard
+    # deviations are .25
+    rows = [(f"{patient}_{film}", "normal", str(patient)) for patient in range(9) for film in range(patient + 1)]
+    films = pd.DataFrame(rows, columns=["path", "label", "patient_id"], dtype="str")
+    drawn = [split_by_patient(films, (0.5, 0.5, 0), seed).drop_duplicates("patient_id") for seed in range(100)]
+    trained = np.mean([(split["split"] == "train").to_numpy() for split in drawn], axis=0)
+    assert np.abs(trained - 0.5).max() < 0.25
 
 
 def test_a_patient_with_two_labels_counts_as_the_rarer() -> None:
     films = pd.concat([_films({"normal": 30}), _films({"viral": 3})], ignore_index=True)
-    both = films[films["label"] == "viral"].assign(label="normal", path=lambda rows: "n" + rows["path"])
+    both = films[films["label"] == "viral"].assign(label="normal", path="n" + films["path"])
     split = split_by_patient(pd.concat([films, both], ignore_index=True))
     assert torn_patients(split) == {}
     assert set(split.loc[split["label"] == "viral", "split"]) == set(PARTS)
@@ -182,7 +185,7 @@ def test_labels_that_no_draw_can_spread_are_refused() -> None:
 
 def test_several_manifests_share_one_assignment() -> None:
     films = _random_films(1, patients=120)
-    lungs = films[films["patient_id"].str[1:].astype(int) % 3 == 0].assign(path=lambda rows: "lung_" + rows["path"])
+    lungs = films[films["patient_id"].str[1:].astype(int) % 3 == 0].assign(path="lung_" + films["path"])
     others = _films({"normal": 10}, start="only_here_")
     made = split_together([films, lungs, others], seed=4)
     assert [len(table) for table in made] == [len(films), len(lungs), len(others)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covidcxr_tf.data.manifest import write_manifest
@@ -95,11 +95,9 @@ def test_a_csv_named_parquet(tmp_path: Path) -> None:
 _CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8).map(str.strip)
 
 
+@settings(max_examples=30, deadline=None)
 @given(rows=st.lists(st.tuples(_CELL.map(lambda cell: "p" + cell), _CELL, _CELL), min_size=1, max_size=6))
-def test_what_is_written_is_read_back(
-    rows: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("t") / "m.csv"
+def test_what_is_written_is_read_back(rows: list[tuple[str, str, str]]) -> None:
     frame = pd.DataFrame(rows, columns=["path", "label", "note"], dtype="str")
     with tempfile.TemporaryDirectory() as folder:
         table, faults = read_text_table(write_manifest(frame, Path(folder) / "m.csv"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from covidcxr_tf.explain.files import as_document, distinct_stems, explain_file,
 from covidcxr_tf.explain.film import explain_film
 
 
-def test_files_of_the_contract(stand_in, film, tmp_path):
+def test_files_of_the_contract(stand_in: Any, film: np.ndarray, tmp_path: Path) -> None:
     found = explain_film(stand_in(region=np.ones((4, 4), dtype=np.uint8)), film, "gradcam++", "covid19", seed=5)
     paths = write_explanation(found, film, "scan 1.png", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -36,15 +37,16 @@ def test_files_of_the_contract(stand_in, film, tmp_path):
     assert "lime" not in document and "diagnosis" in document["notice"]
 
 
-def test_lime_document_keeps_all_weights(stand_in, film):
+def test_lime_document_keeps_all_weights(stand_in: Any, film: np.ndarray) -> None:
     found = explain_film(stand_in(), film, "lime", samples=50)
     document = as_document(found, "film.png")
     assert document["heat_in_lungs"] is None and document["heat_in_lungs_why"]
     assert document["lime"]["samples"] == 50 and len(document["lime"]["shown"]) == 5
+    assert found.superpixels is not None
     np.testing.assert_array_equal(document["lime"]["weights"], found.superpixels.weights)
 
 
-def test_explain_file_reads_explains_and_writes(stand_in, film, tmp_path):
+def test_explain_file_reads_explains_and_writes(stand_in: Any, film: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "film.png"
     Image.fromarray(np.rint(film * 255).astype(np.uint8)).save(path)
     document = explain_file(stand_in(), path, tmp_path / "out", "other", method="saliency", target="covid19")
@@ -55,7 +57,7 @@ def test_explain_file_reads_explains_and_writes(stand_in, film, tmp_path):
     assert np.load(document["files"]["npy"]).shape == film.shape
 
 
-def test_unreadable_film_leaves_no_file(stand_in, tmp_path):
+def test_unreadable_film_leaves_no_file(stand_in: Any, tmp_path: Path) -> None:
     path = tmp_path / "film.png"
     path.write_bytes(b"no film")
     with pytest.raises(ImageError, match=r"film\.png"):
@@ -63,14 +65,14 @@ def test_unreadable_film_leaves_no_file(stand_in, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_folder_that_cannot_be_made(stand_in, film, tmp_path):
+def test_folder_that_cannot_be_made(stand_in: Any, film: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "film.png"
     Image.fromarray(np.rint(film * 255).astype(np.uint8)).save(path)
     with pytest.raises(RunFailed, match=r"film\.png.*cannot be written"):
         explain_file(stand_in(), path, path / "out")
 
 
-def test_stems_by_hand():
+def test_stems_by_hand() -> None:
     assert distinct_stems(["a/film.png", "b/film.png", "film.jpg", "other.png"]) == [
         "film",
         "film_2",
@@ -83,7 +85,7 @@ def test_stems_by_hand():
 
 
 @given(st.lists(st.sampled_from(["a", "a_2", "A", "a_2_2", "b", "a_3"]), max_size=12))
-def test_stems_are_never_shared_and_unique_names_are_kept(names):
+def test_stems_are_never_shared_and_unique_names_are_kept(names: list[str]) -> None:
     stems = distinct_stems([f"{name}.png" for name in names])
     folded = [stem.casefold() for stem in stems]
     assert len(set(folded)) == len(names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import keras
 import numpy as np
@@ -50,7 +52,7 @@ def random_image(seed: int = 1, size: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).random((size, size, 3)).astype(np.float32)
 
 
-def activations_and_gradients(model, image, layer, logit) -> tuple[np.ndarray, np.ndarray]:
+def activations_and_gradients(model: Any, image: np.ndarray, layer: str, logit: Any) -> tuple[np.ndarray, np.ndarray]:
     both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
     with tf.GradientTape() as tape:
         activations, logits = both(image[None])
@@ -69,7 +71,7 @@ def enlarged(coarse: np.ndarray, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("layer", ["last_conv", "last_relu"])
-def test_gradcam_is_equations_1_and_2(layer):
+def test_gradcam_is_equations_1_and_2(layer: str) -> None:
     spreads = []
     for index in range(4):
         model, image = small_network(4), random_image()
@@ -81,7 +83,7 @@ def test_gradcam_is_equations_1_and_2(layer):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_one_logit_has_two_classes(index):
+def test_one_logit_has_two_classes(index: int) -> None:
     model, image = small_network(1), random_image(3)
     sign = 1 if index == 1 else -1
     activations, gradients = activations_and_gradients(model, image, "last_relu", lambda logits: sign * logits[0, 0])
@@ -90,7 +92,7 @@ def test_one_logit_has_two_classes(index):
 
 
 @pytest.mark.parametrize("bias", [0.0, 200.0, -200.0])
-def test_gradcam_plus_plus_is_equations_7_and_19_whatever_the_logit_is(bias):
+def test_gradcam_plus_plus_is_equations_7_and_19_whatever_the_logit_is(bias: float) -> None:
     model, image = small_network(2, seed=4), random_image(5)
     kernel, _ = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel, np.full(2, bias)])
@@ -111,7 +113,9 @@ def test_gradcam_plus_plus_is_equations_7_and_19_whatever_the_logit_is(bias):
         (1, False, lambda z: 1 / (1 + np.exp(-z[:, 0]))),
     ],
 )
-def test_scorecam_weighs_channels_by_the_probability_on_dimmed_films(outputs, independent, chance):
+def test_scorecam_weighs_channels_by_the_probability_on_dimmed_films(
+    outputs: int, independent: bool, chance: Any
+) -> None:
     model, image = small_network(outputs, seed=6), random_image(7)
     activations = keras.Model(model.input, model.get_layer("last_relu").output)(image[None]).numpy()[0]
     cam = np.zeros(activations.shape[:2])
@@ -128,7 +132,7 @@ def test_scorecam_weighs_channels_by_the_probability_on_dimmed_films(outputs, in
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_scorecam_keeps_the_channels_of_the_largest_spread():
+def test_scorecam_keeps_the_channels_of_the_largest_spread() -> None:
     model, image = small_network(2, channels=9), random_image()
     activations = keras.Model(model.input, model.get_layer("last_relu").output)(image[None]).numpy()[0]
     strongest = activations[..., int(activations.std(axis=(0, 1)).argmax())]
@@ -136,12 +140,12 @@ def test_scorecam_keeps_the_channels_of_the_largest_spread():
     np.testing.assert_allclose(found, enlarged(strongest, 32), atol=1e-4)  # one channel: its weight scales out
 
 
-def test_scorecam_prints_nothing(capfd):
+def test_scorecam_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     scorecam(small_network(2), random_image(), 0, "last_relu")
     assert capfd.readouterr().out == ""
 
 
-def test_saliency_is_the_largest_absolute_derivative_over_channels():
+def test_saliency_is_the_largest_absolute_derivative_over_channels() -> None:
     model, image = small_network(2), random_image()
     with tf.GradientTape() as tape:
         pixels = tf.constant(image[None])
@@ -152,7 +156,7 @@ def test_saliency_is_the_largest_absolute_derivative_over_channels():
 
 
 @pytest.mark.parametrize("method", CAMS)
-def test_heat_lies_on_the_square_that_was_planted(method):
+def test_heat_lies_on_the_square_that_was_planted(method: Any) -> None:
     heat = method(planted_network([-1.0, 3.0]), bright_square(), 1, "cells")
     hot = heat > 0.6
     assert hot[18:30, 42:54].all()
@@ -161,14 +165,14 @@ def test_heat_lies_on_the_square_that_was_planted(method):
 
 
 @pytest.mark.parametrize("method", [gradcam, gradcam_plus_plus])
-def test_nothing_speaks_for_the_class_gives_zeros(method):
+def test_nothing_speaks_for_the_class_gives_zeros(method: Any) -> None:
     """The square speaks against class 0; and a model that looks at nothing has no heat at all."""
     assert not method(planted_network([-1.0, 3.0]), bright_square(), 0, "cells").any()
     assert not method(planted_network([0.0, 0.0]), bright_square(), 1, "cells").any()
 
 
 @pytest.mark.parametrize("method", ALL)
-def test_constant_film_gives_no_nan(method):
+def test_constant_film_gives_no_nan(method: Any) -> None:
     heat = method(planted_network([-1.0, 3.0]), np.zeros((64, 64, 3), dtype=np.float32), 1, "cells")
     assert np.isfinite(heat).all()
     if method is not saliency:  # the derivative of a linear model is there on a black film too
@@ -176,7 +180,7 @@ def test_constant_film_gives_no_nan(method):
 
 
 @pytest.mark.parametrize("method", ALL)
-def test_methods_leave_the_model_as_it_was(method):
+def test_methods_leave_the_model_as_it_was(method: Any) -> None:
     model, image = small_network(2), random_image()
     before, weights = model(image[None]).numpy(), [weight.copy() for weight in model.get_weights()]
     first = method(model, image, 1)
@@ -186,7 +190,7 @@ def test_methods_leave_the_model_as_it_was(method):
     np.testing.assert_allclose(method(model, image, 1), first, atol=1e-6)
 
 
-def test_half_precision_layers_work():
+def test_half_precision_layers_work() -> None:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -200,7 +204,7 @@ def test_half_precision_layers_work():
         assert np.corrcoef(half.ravel(), whole.ravel())[0, 1] > 0.95
 
 
-def test_layer_is_the_last_with_rows_and_columns():
+def test_layer_is_the_last_with_rows_and_columns() -> None:
     assert last_spatial_layer(small_network(2)) == "after"
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="no layer with rows"):
@@ -210,13 +214,13 @@ def test_layer_is_the_last_with_rows_and_columns():
 @pytest.mark.parametrize(
     ("outputs", "index", "independent"), [(3, 3, False), (3, -1, False), (1, 2, False), (1, 1, True)]
 )
-def test_unknown_class(outputs, index, independent):
+def test_unknown_class(outputs: int, index: int, independent: bool) -> None:
     for method in ALL:
         with pytest.raises(ValueError, match="class index"):
             method(small_network(outputs), random_image(), index, independent=independent)
 
 
-def test_scaled():
+def test_scaled() -> None:
     np.testing.assert_array_equal(scaled(np.array([[-1.0, 0.0], [2.0, 4.0]])), [[0, 0], [0.5, 1]])
     np.testing.assert_array_equal(scaled(np.array([[1e-40, 5e-41]])), [[1, 0.5]])
     np.testing.assert_array_equal(scaled(np.full((2, 2), -3.0)), np.zeros((2, 2)))
@@ -224,7 +228,7 @@ def test_scaled():
         scaled(np.array([[np.nan, 1.0]]))
 
 
-def test_broken_weights_are_named():
+def test_broken_weights_are_named() -> None:
     model = small_network(2)
     model.get_layer("logits").set_weights([np.full((5, 2), np.nan), np.zeros(2)])
     with pytest.raises(RunFailed, match="not finite"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lime.lime_image import LimeImageExplainer
 
-from covidcxr_tf.explain.lime import _BatchExplainer, find_superpixels, hidden_copy, lime
+from covidcxr_tf.explain.lime import Predict, _BatchExplainer, find_superpixels, hidden_copy, lime
 
 
 def film(channels: int = 3, size: int = 48, seed: int = 0) -> np.ndarray:
@@ -31,7 +31,7 @@ def squares(size: int = 48, side: int = 8) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_hidden_superpixels_have_their_mean_colour(channels):
+def test_hidden_superpixels_have_their_mean_colour(channels: int) -> None:
     image = np.random.default_rng(1).random((48, 48, channels)).astype(np.float32)
     segments, hidden = squares(), hidden_copy(image, squares())
     for number in (0, 7, 35):
@@ -39,13 +39,13 @@ def test_hidden_superpixels_have_their_mean_colour(channels):
         np.testing.assert_allclose(hidden[inside], np.tile(image[inside].mean(axis=0), (64, 1)), atol=1e-6)
 
 
-def test_samples_are_the_librarys_own():
+def test_samples_are_the_librarys_own() -> None:
     """Same seed, same segments: our batches hold the very films that the library would have made, in its order."""
     image = np.random.default_rng(2).random((48, 48, 3)).astype(np.float32)
     segments = squares()
     seen: dict[str, list[np.ndarray]] = {"ours": [], "library": []}
 
-    def spy(key: str):
+    def spy(key: str) -> Predict:
         def predict(batch: np.ndarray) -> np.ndarray:
             seen[key].append(batch.copy())
             return mean_model(batch)
@@ -66,12 +66,13 @@ def test_samples_are_the_librarys_own():
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_perturbed_films_by_hand(channels):
+def test_perturbed_films_by_hand(channels: int) -> None:
     image = np.random.default_rng(3).random((48, 48, channels)).astype(np.float32)
     segments = squares()
     hidden = hidden_copy(image, segments)
     rows = np.random.default_rng(4).integers(0, 2, (5, 36)).astype(np.uint8)
-    films = _BatchExplainer(image, segments, 0, None)._films(rows, segments)
+    buffer = np.full((5, *image.shape), np.nan, dtype=np.float32)
+    films = _BatchExplainer(image, segments, 0, None)._fill(buffer, rows, segments.astype(np.intp))
     for made, row in zip(films, rows):
         np.testing.assert_array_equal(made, np.where(row[segments][..., None] == 1, image, hidden))
 
@@ -89,7 +90,7 @@ def own_ridge(shown: np.ndarray, chances: np.ndarray) -> tuple[np.ndarray, float
 
 
 @pytest.mark.parametrize("class_index", [0, 1])
-def test_weights_are_a_ridge_regression(class_index):
+def test_weights_are_a_ridge_regression(class_index: int) -> None:
     image = film()
     found = lime(mean_model, image, class_index, samples=300, seed=5)
     count = len(found.weights)
@@ -103,7 +104,7 @@ def test_weights_are_a_ridge_regression(class_index):
     np.testing.assert_allclose(found.heat, weights[found.segments], atol=1e-7)
 
 
-def test_signs_and_top():
+def test_signs_and_top() -> None:
     """What raises P(1) lies left above, what lowers it right below; elsewhere nothing matters."""
     image = film(seed=7)
     found = lime(mean_model, image, 1, samples=400, seed=0, features=5)
@@ -114,24 +115,24 @@ def test_signs_and_top():
     assert 0.3 < found.fit <= 1
 
 
-def test_two_classes_are_mirror_images():
+def test_two_classes_are_mirror_images() -> None:
     against, towards = (lime(mean_model, film(), index, samples=60, seed=3) for index in (0, 1))
     np.testing.assert_allclose(against.weights, -towards.weights, atol=1e-9)
 
 
-def test_a_seed_is_a_result():
+def test_a_seed_is_a_result() -> None:
     first, again, other = (lime(mean_model, film(), 1, samples=50, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.weights, again.weights)
     assert not np.array_equal(first.weights, other.weights)
 
 
-def test_model_that_never_changes_has_no_top():
+def test_model_that_never_changes_has_no_top() -> None:
     found = lime(lambda batch: np.full((len(batch), 2), 0.5), film(), 1, samples=40)
     np.testing.assert_allclose(found.weights, 0, atol=1e-12)
     assert np.isfinite(found.heat).all() and np.isfinite(found.fit)
 
 
-def test_nothing_is_printed_and_progress_adds_up(capfd):
+def test_nothing_is_printed_and_progress_adds_up(capfd: pytest.CaptureFixture[str]) -> None:
     steps: list[int] = []
     lime(mean_model, film(), 1, samples=60, batch_size=25, report=steps.append)
     assert steps == [25, 25, 10]
@@ -139,7 +140,7 @@ def test_nothing_is_printed_and_progress_adds_up(capfd):
     assert output.out == "" and output.err == ""
 
 
-def test_superpixels_count_from_zero_and_follow_the_guide():
+def test_superpixels_count_from_zero_and_follow_the_guide() -> None:
     image = film(seed=9)
     image[..., 2] = 0.0
     image[:, 24:, 2] = 1.0  # the guide has one edge
@@ -151,17 +152,17 @@ def test_superpixels_count_from_zero_and_follow_the_guide():
 
 
 @pytest.mark.parametrize("size", [33, 160, 321])
-def test_superpixels_of_any_size_cover_the_film(size):
+def test_superpixels_of_any_size_cover_the_film(size: int) -> None:
     segments = find_superpixels(np.random.default_rng(0).random((size, size)).astype(np.float32), 20)
     assert segments.shape == (size, size) and set(np.unique(segments)) == set(range(segments.max() + 1))
 
 
-def test_superpixels_of_a_flat_film():
+def test_superpixels_of_a_flat_film() -> None:
     segments = find_superpixels(np.zeros((64, 64), dtype=np.float32), 16)
     assert segments.min() == 0 and segments.max() >= 1
 
 
 @pytest.mark.parametrize(("samples", "features"), [(1, 5), (0, 5), (10, 0)])
-def test_too_little_asked(samples, features):
+def test_too_little_asked(samples: int, features: int) -> None:
     with pytest.raises(ValueError, match="at least"):
         lime(mean_model, film(), 1, samples=samples, features=features)

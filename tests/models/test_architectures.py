@@ -6,11 +6,12 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-import covidcxr_tf.models
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import covidcxr_tf.models
 from covidcxr_tf import catalog, models
 from covidcxr_tf.config import TrainConfig
 from covidcxr_tf.errors import UsageError
@@ -65,9 +66,7 @@ def test_room_never_imports_tensorflow() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_reaches_every_trainable_weight(
-    name: str, tiny: Callable[..., keras.Model], films: Films
-) -> None:
+def test_gradient_reaches_every_trainable_weight(name: str, tiny: Callable[..., keras.Model], films: Films) -> None:
     model, loss = tiny(name), loss_of(name)
     images = films(model, 8)
     with tf.GradientTape() as tape:
@@ -89,7 +88,7 @@ def test_one_batch_can_be_overfitted(name: str, tiny: Callable[..., keras.Model]
     loss = loss_of(name)
     model.compile(keras.optimizers.Adam(0.02), loss=lambda truth, logits: loss(truth, logits), jit_compile=False)
     first = float(model.train_on_batch(images, labels))
-    for _ in range(60):
+    for _ in range(40):
         last = float(model.train_on_batch(images, labels))
     assert last < 0.1 * first
 
@@ -114,7 +113,9 @@ def test_mixed_precision_keeps_the_logits_whole(name: str, tiny: Callable[..., k
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = tiny(name, normalise=((0.5,) * (3 if name == "chexnet" else 1), (0.2,) * (3 if name == "chexnet" else 1)))
+        model = tiny(
+            name, normalise=((0.5,) * (3 if name == "chexnet" else 1), (0.2,) * (3 if name == "chexnet" else 1))
+        )
     finally:
         keras.config.set_dtype_policy(before)
     assert model.get_layer(models.cam_layer(name)).compute_dtype == "float16"
@@ -142,11 +143,10 @@ def test_normalisation_of_another_number_of_channels_is_refused(tiny: Callable[.
 
 @pytest.mark.parametrize("name", ["base", "chexnet"])
 @pytest.mark.parametrize(
-    ("compat", "classes", "units"), [("ours", 2, 2), ("paper", 2, 1), ("authors", 2, 1), ("paper", 3, 3), ("ours", 1, 1)]
+    ("compat", "classes", "units"),
+    [("ours", 2, 2), ("paper", 2, 1), ("authors", 2, 1), ("paper", 3, 3), ("ours", 1, 1)],
 )
-def test_number_of_logits(
-    name: str, compat: str, classes: int, units: int, tiny: Callable[..., keras.Model]
-) -> None:
+def test_number_of_logits(name: str, compat: str, classes: int, units: int, tiny: Callable[..., keras.Model]) -> None:
     assert tiny(name, compat=compat, num_classes=classes).output_shape == (None, units)
 
 

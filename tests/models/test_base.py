@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from covidcxr_tf.models import base
 
 # 400 -> 199 -> 99 -> 49 -> 24 -> 11 (3x3) and 400 -> 198 -> 98 -> 48 -> 23 -> 11 (5x5 first): 11 * 11 * 32 features.

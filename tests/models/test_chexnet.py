@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+
 from covidcxr_tf.data.manifest import FINDINGS
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.models import chexnet

@@ -1,4 +1,4 @@
-"""Losses against arithmetic written out, and against scikit-learn's and Keras' own."""
+"""Losses against arithmetic written out, and against Keras' own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from covidcxr_tf.config import TrainConfig
 from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.models import losses
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LOG3 = math.log(3)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from covidcxr_tf.models import metrics
 
 
 @pytest.mark.parametrize(
     ("task", "name"),
-    [("classification", "accuracy"), ("hierarchical", "accuracy"), ("multilabel", "findings_right"), ("segmentation", "dice")],
+    [
+        ("classification", "accuracy"),
+        ("hierarchical", "accuracy"),
+        ("multilabel", "findings_right"),
+        ("segmentation", "dice"),
+    ],
 )
 def test_name_of_a_task(task: str, name: str) -> None:
     found, function = metrics.build_metric(task)

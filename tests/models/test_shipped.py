@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.models import shipped
 
@@ -47,7 +48,7 @@ def test_a_name_that_is_not_there(two_places: tuple[Path, Path]) -> None:
     first, second = two_places
     place(first, "lung_unet", "1")
     (first / "README.md").write_text("no model")
-    with pytest.raises(WeightsError, match="no shipped model 'lung_net'.*did you mean 'lung_unet'") as caught:
+    with pytest.raises(WeightsError, match=r"no shipped model 'lung_net'.*did you mean 'lung_unet'") as caught:
         shipped.find_shipped("lung_net")
     assert str(first) in str(caught.value)
     assert str(second) in str(caught.value)

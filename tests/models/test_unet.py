@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+
 from covidcxr_tf.models import unet
 
 
@@ -14,9 +17,7 @@ def convolutions(filters: tuple[int, ...]) -> int:
         return 9 * wide_in * width + 9 * width * width + 2 * 4 * width
 
     down = sum(double(wide_in, width) for wide_in, width in zip((1, *filters), filters))
-    up = sum(
-        4 * below * width + width + double(2 * width, width) for width, below in zip(filters, filters[1:])
-    )
+    up = sum(4 * below * width + width + double(2 * width, width) for width, below in itertools.pairwise(filters))
     return down + up + filters[0] + 1
 
 

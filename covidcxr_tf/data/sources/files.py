@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,8 @@ FILM_SUFFIXES = frozenset(
 
 #: A folder that holds a file of this name was written by an import and is no part of the data set.
 DERIVED_MARKER = ".covidcxr-derived"
+
+_SURPLUS = "surplus"
 
 
 class Tree:
@@ -150,12 +153,31 @@ def checked(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataF
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    # index_col=False: some rows (NIH) end in a comma, which pandas would take for an unnamed index column.
-    options: dict = {"dtype": "str", "keep_default_na": False, "index_col": False}
     try:
-        return pd.read_csv(path, encoding="utf-8-sig", **options)
+        return _read_rows(path, "utf-8-sig")
     except UnicodeDecodeError:
-        return pd.read_csv(path, encoding="latin-1", **options)
+        return _read_rows(path, "latin-1")
+
+
+def _read_rows(path: Path, encoding: str) -> pd.DataFrame:
+    # index_col=False: with rows that are wider than the header pandas would shift all columns by one.
+    options: dict = {"dtype": "str", "keep_default_na": False, "index_col": False, "encoding": encoding}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, **options)
+        except pd.errors.ParserWarning:
+            pass
+        try:
+            # Rows that end in a comma, under a header that does not, are harmless.
+            names = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
+            table = pd.read_csv(path, header=0, names=[*names, _SURPLUS], **options)
+        except pd.errors.ParserWarning as cause:
+            raise ValueError("rows with more cells than the header") from cause
+    surplus = table.index[table[_SURPLUS].fillna("").str.strip() != ""]
+    if len(surplus):
+        raise ValueError(f"row {int(surplus[0]) + 2} has more cells than the header")
+    return table.drop(columns=_SURPLUS)
 
 
 def _walk(folder: Path) -> list[PurePosixPath]:

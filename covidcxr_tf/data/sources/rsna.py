@@ -86,8 +86,10 @@ def _header(folder: Path, film: PurePosixPath | None) -> dict[str, str]:
     if film is None or film.suffix.lower() not in (".dcm", ".dicom"):
         return {}
     try:
-        header = pydicom.dcmread(folder / film, stop_before_pixels=True, specific_tags=list(_HEADER))
-        return {name: str(header.get(name) or "") for name in _HEADER}
+        # The set writes ages as 51, not 051Y as DICOM wants: no warning for each film.
+        with pydicom.config.disable_value_validation():
+            header = pydicom.dcmread(folder / film, stop_before_pixels=True, specific_tags=list(_HEADER))
+            return {name: str(header.get(name) or "") for name in _HEADER}
     except Exception:  # pydicom raises many kinds on damaged files; `data check` names such a film
         return {}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,20 +17,23 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from covidcxr_tf.data.sources import covidx, folder, kermany, nih_cxr14, radiography, rsna
 from covidcxr_tf.errors import DataError, ManifestError
 
+Draw = Callable[..., Path]
+Note = Callable[..., Path]
+
 NIH = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,{},View Position,OriginalImage[Width,Height],"
     "OriginalImagePixelSpacing[x,y],\n"
 )
 
 
-def _by_stem(films: pd.DataFrame) -> pd.DataFrame:
+def _by_stem(films: pd.DataFrame) -> Any:  # single cells have no useful type
     return films.assign(stem=films["path"].map(lambda path: Path(path).stem)).set_index("stem")
 
 
 @pytest.mark.parametrize(
     ("table", "sex", "age"), [("Data_Entry_2017.csv", "Gender", "058Y"), ("Data_Entry_2017_v2020.csv", "Sex", "58")]
 )
-def test_nih(tmp_path: Path, draw, note, table: str, sex: str, age: str) -> None:
+def test_nih(tmp_path: Path, draw: Draw, note: Note, table: str, sex: str, age: str) -> None:
     note(
         table,
         NIH.format(f"Patient {sex}")
@@ -49,11 +54,11 @@ def test_nih(tmp_path: Path, draw, note, table: str, sex: str, age: str) -> None
     assert films["age"].tolist() == [58.0, 59.0, ""]
     assert films["view"].tolist() == ["PA", "AP", "AP"]
     assert films["published_split"].tolist() == ["train_val", "train_val", "test"]
-    assert films.loc[0, ["original_width", "original_height"]].tolist() == ["2682", "2749"]
+    assert films[["original_width", "original_height"]].iloc[0].tolist() == ["2682", "2749"]
     assert films.attrs["notes"] == ["left out: 1 listed but not in the folder, 00000014_000.png"]
 
 
-def test_nih_unknown_finding_names_its_row(tmp_path: Path, draw, note) -> None:
+def test_nih_unknown_finding_names_its_row(tmp_path: Path, draw: Draw, note: Note) -> None:
     note("Data_Entry_2017.csv", NIH.format("Patient Gender") + "1_0.png,Infiltrate,0,1,58,M,PA,1,1,0.1,0.1,\n")
     draw("images/1_0.png")
     with pytest.raises(ManifestError, match=r"row 2, column Finding Labels: finding 'Infiltrate'"):
@@ -68,16 +73,18 @@ def _dicom(path: Path, age: str, sex: str, view: str) -> None:
     film.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
     film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, film.file_meta.MediaStorageSOPInstanceUID
-    film.PatientAge, film.PatientSex, film.ViewPosition = age, sex, view
+    with pydicom.config.disable_value_validation():  # the set writes 51 where DICOM wants 051Y
+        film.PatientAge, film.PatientSex, film.ViewPosition = age, sex, view
     film.Rows = film.Columns = 4
     film.BitsAllocated = film.BitsStored = 8
     film.HighBit, film.SamplesPerPixel, film.PixelRepresentation = 7, 1, 0
     film.PhotometricInterpretation = "MONOCHROME2"
     film.PixelData = np.zeros((4, 4), np.uint8).tobytes()
-    film.save_as(path, enforce_file_format=True)
+    with pydicom.config.disable_value_validation():
+        film.save_as(path, enforce_file_format=True)
 
 
-def _rsna_tables(note) -> None:
+def _rsna_tables(note: Note) -> None:
     note(
         "stage_2_detailed_class_info.csv",
         "patientId,class\nid-a,Lung Opacity\nid-a,Lung Opacity\nid-b,Normal\nid-c,No Lung Opacity / Not Normal\n"
@@ -90,7 +97,7 @@ def _rsna_tables(note) -> None:
     )
 
 
-def test_rsna(tmp_path: Path, draw, note) -> None:
+def test_rsna(tmp_path: Path, draw: Draw, note: Note) -> None:
     _rsna_tables(note)
     _dicom(tmp_path / "stage_2_train_images/id-a.dcm", "51", "F", "PA")
     _dicom(tmp_path / "stage_2_train_images/id-b.dcm", "148", "M", "AP")
@@ -107,7 +114,7 @@ def test_rsna(tmp_path: Path, draw, note) -> None:
     assert any("1 listed but not in the folder, id-gone" in text for text in films.attrs["notes"])
 
 
-def test_rsna_with_the_mapping_shares_patients_with_nih(tmp_path: Path, draw, note) -> None:
+def test_rsna_with_the_mapping_shares_patients_with_nih(tmp_path: Path, draw: Draw, note: Note) -> None:
     _rsna_tables(note)
     draw("stage_2_train_images/id-a.png")
     draw("stage_2_train_images/id-b.png")
@@ -125,14 +132,14 @@ def test_rsna_with_the_mapping_shares_patients_with_nih(tmp_path: Path, draw, no
         rsna.read(tmp_path)
 
 
-def test_rsna_unknown_class_names_its_row(tmp_path: Path, note) -> None:
+def test_rsna_unknown_class_names_its_row(tmp_path: Path, note: Note) -> None:
     _rsna_tables(note)
     note("stage_2_detailed_class_info.csv", "patientId,class\nid-a,Normal\nid-a,Normal\nid-b,Maybe\n")
     with pytest.raises(ManifestError, match=r"row 4, column class: unknown class 'Maybe'"):
         rsna.read(tmp_path)
 
 
-def test_kermany(tmp_path: Path, draw) -> None:
+def test_kermany(tmp_path: Path, draw: Draw) -> None:
     for name in (
         "train/PNEUMONIA/person1000_bacteria_2931.jpeg",
         "train/PNEUMONIA/person1000_virus_1681.jpeg",
@@ -181,14 +188,14 @@ COVIDX = (
 )
 
 
-def test_covidx(tmp_path: Path, draw, note) -> None:
+def test_covidx(tmp_path: Path, draw: Draw, note: Note) -> None:
     note("train_COVIDx9A.txt", COVIDX)
     note("test_COVIDx9A.txt", "8 46baab38-2341.png pneumonia\n")  # the first version names no source
     names = [line.split()[-3] for line in COVIDX.splitlines() if line]
     for name in names:
         draw(f"data/train/{name}")
     draw("data/test/46baab38-2341.png")
-    films = covidx.read(tmp_path).set_index("path")
+    films: Any = covidx.read(tmp_path).set_index("path")
     assert films["published_split"].value_counts().to_dict() == {"train": 6, "test": 1}
     assert films["patient_id"].to_dict() == {
         "data/test/46baab38-2341.png": "covidx_8",
@@ -205,7 +212,9 @@ def test_covidx(tmp_path: Path, draw, note) -> None:
     assert any("1 of the abdomen by its name" in text for text in films.attrs["notes"])
 
 
-def test_covidx_negative_is_not_normal_and_rsna_patients_follow_the_mapping(tmp_path: Path, draw, note) -> None:
+def test_covidx_negative_is_not_normal_and_rsna_patients_follow_the_mapping(
+    tmp_path: Path, draw: Draw, note: Note
+) -> None:
     note("train.txt", "5 ARDSSevere.png negative cohen\nid-a id-a.png negative rsna\n7 p.png positive ricord\n")
     note(
         "pneumonia-challenge-dataset-mappings_2018.json",
@@ -218,7 +227,7 @@ def test_covidx_negative_is_not_normal_and_rsna_patients_follow_the_mapping(tmp_
     assert films.loc["id-a", ["patient_id", "source"]].tolist() == ["nih-cxr14_13", "rsna"]
 
 
-def test_covidx_faults(tmp_path: Path, note) -> None:
+def test_covidx_faults(tmp_path: Path, note: Note) -> None:
     with pytest.raises(DataError, match=r"no train\*\.txt"):
         covidx.read(tmp_path)
     note("train_COVIDx8A.txt", "1 a.png maybe cohen\n")
@@ -229,7 +238,7 @@ def test_covidx_faults(tmp_path: Path, note) -> None:
         covidx.read(tmp_path)
 
 
-def _radiography_films(draw) -> None:
+def _radiography_films(draw: Draw) -> None:
     for group, name in (
         ("COVID", "COVID-1"),
         ("Lung_Opacity", "Lung_Opacity-1"),
@@ -241,7 +250,7 @@ def _radiography_films(draw) -> None:
         draw(f"set/{group}/masks/{name}.png", (6, 6))
 
 
-def test_radiography(tmp_path: Path, draw) -> None:
+def test_radiography(tmp_path: Path, draw: Draw) -> None:
     pytest.importorskip("openpyxl")
     _radiography_films(draw)
     sheets = {
@@ -270,7 +279,7 @@ def test_radiography(tmp_path: Path, draw) -> None:
     assert set(films["mask_path"]) == {""}
 
 
-def test_radiography_first_release_without_tables_and_masks(tmp_path: Path, draw) -> None:
+def test_radiography_first_release_without_tables_and_masks(tmp_path: Path, draw: Draw) -> None:
     for name in ("COVID/COVID (1).png", "NORMAL/NORMAL (1).png", "Viral Pneumonia/Viral Pneumonia (1).png"):
         draw(name)
     films = radiography.read(tmp_path)
@@ -279,7 +288,7 @@ def test_radiography_first_release_without_tables_and_masks(tmp_path: Path, draw
     assert any("no *.metadata.xlsx" in text for text in films.attrs["notes"])
 
 
-def test_radiography_mask_of_the_films_size_is_used_as_it_is(tmp_path: Path, draw) -> None:
+def test_radiography_mask_of_the_films_size_is_used_as_it_is(tmp_path: Path, draw: Draw) -> None:
     draw("COVID/images/COVID-1.png", (6, 6))
     draw("COVID/masks/COVID-1.png", (6, 6))
     films = radiography.read(tmp_path)
@@ -287,7 +296,7 @@ def test_radiography_mask_of_the_films_size_is_used_as_it_is(tmp_path: Path, dra
     assert "mask_parts" not in films.columns
 
 
-def test_folder(tmp_path: Path, draw) -> None:
+def test_folder(tmp_path: Path, draw: Draw) -> None:
     for name in (
         "COVID-19/a.png",
         "Normal/a.png",
@@ -297,7 +306,7 @@ def test_folder(tmp_path: Path, draw) -> None:
         "stray.png",
     ):
         draw(f"mine/{name}")
-    films = folder.read(tmp_path / "mine").set_index("path")
+    films: Any = folder.read(tmp_path / "mine").set_index("path")
     assert films["label"].to_dict() == {
         "COVID-19/a.png": "covid19",
         "COVID-19/anna/day 9/2.png": "covid19",
@@ -311,7 +320,7 @@ def test_folder(tmp_path: Path, draw) -> None:
     assert "left out: 1 outside any label's sub-folder, stray.png" in films.attrs["notes"]
 
 
-def test_folder_without_films(tmp_path: Path, note) -> None:
+def test_folder_without_films(tmp_path: Path, note: Note) -> None:
     note("normal/readme.txt", "nothing")
     with pytest.raises(DataError, match="no film found; expected one sub-folder a label"):
         folder.read(tmp_path)

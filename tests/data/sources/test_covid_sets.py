@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from covidcxr_tf.data.sources import actualmed, covid_chestxray, covid_cxnet, figure1, hannover
 from covidcxr_tf.errors import DataError, ManifestError
+
+Draw = Callable[..., Path]
+Note = Callable[..., Path]
 
 COHEN = (
     "patientid,offset,sex,age,finding,RT_PCR_positive,survival,intubated,intubation_present,went_icu,in_icu,"
@@ -23,11 +28,11 @@ def _cohen(patient: str, offset: str, age: str, finding: str, view: str, modalit
     )
 
 
-def _by_name(films: pd.DataFrame) -> pd.DataFrame:
+def _by_name(films: pd.DataFrame) -> Any:  # single cells have no useful type
     return films.assign(name=films["path"].map(lambda path: Path(path).name)).set_index("name")
 
 
-def test_covid_chestxray(tmp_path: Path, draw, note) -> None:
+def test_covid_chestxray(tmp_path: Path, draw: Draw, note: Note) -> None:
     note(
         "metadata.csv",
         COHEN
@@ -58,7 +63,7 @@ def test_covid_chestxray(tmp_path: Path, draw, note) -> None:
     assert lateral.loc[lateral["view"] == "L", "path"].tolist() == ["images/side.png"]
 
 
-def test_covid_chestxray_first_form_without_modality(tmp_path: Path, draw, note) -> None:
+def test_covid_chestxray_first_form_without_modality(tmp_path: Path, draw: Draw, note: Note) -> None:
     note(
         "metadata.csv",
         "Patientid,offset,sex,age,finding,survival,view,date,location,filename,doi, url,license,notes\n"
@@ -74,7 +79,7 @@ def test_covid_chestxray_first_form_without_modality(tmp_path: Path, draw, note)
     assert any("slice.jpg (CT)" in text for text in films.attrs["notes"])
 
 
-def test_covid_chestxray_notes_a_finding_it_does_not_know_once(tmp_path: Path, draw, note) -> None:
+def test_covid_chestxray_notes_a_finding_it_does_not_know_once(tmp_path: Path, draw: Draw, note: Note) -> None:
     rows = [_cohen("1", "", "", "Pneumonia/Martian", "PA", "X-ray", f"{name}.png", "") for name in "ab"]
     note("metadata.csv", COHEN + "".join(rows))
     draw("images/a.png")
@@ -84,7 +89,7 @@ def test_covid_chestxray_notes_a_finding_it_does_not_know_once(tmp_path: Path, d
     ]
 
 
-def test_covid_chestxray_faults(tmp_path: Path, note) -> None:
+def test_covid_chestxray_faults(tmp_path: Path, note: Note) -> None:
     with pytest.raises(DataError, match=r"no metadata\.csv here; expected metadata\.csv and images/"):
         covid_chestxray.read(tmp_path)
     note("metadata.csv", COHEN + _cohen("2", "0", "65", "COVID-19", "PA", "X-ray", "a.jpeg", ""))
@@ -95,7 +100,7 @@ def test_covid_chestxray_faults(tmp_path: Path, note) -> None:
         covid_chestxray.read(tmp_path)
 
 
-def test_covid_cxnet(tmp_path: Path, draw, note) -> None:
+def test_covid_cxnet(tmp_path: Path, draw: Draw, note: Note) -> None:
     header = "filename,patient_id,sex,age,view,label,pcr_test,survival,location,admission_offset,url\n"
     note(
         "metadata.csv",
@@ -122,7 +127,7 @@ def test_covid_cxnet(tmp_path: Path, draw, note) -> None:
     assert films.loc["261.jpg", "view"] == "unknown"
 
 
-def test_covid_cxnet_without_metadata(tmp_path: Path, draw) -> None:
+def test_covid_cxnet_without_metadata(tmp_path: Path, draw: Draw) -> None:
     draw("chest_xray_images/covid19/1.jpg")
     draw("chest_xray_images/normal/1.jpg")
     films = covid_cxnet.read(tmp_path)
@@ -130,7 +135,7 @@ def test_covid_cxnet_without_metadata(tmp_path: Path, draw) -> None:
     assert any("patient of its own" in text for text in films.attrs["notes"])
 
 
-def test_hannover(tmp_path: Path, draw, note) -> None:
+def test_hannover(tmp_path: Path, draw: Draw, note: Note) -> None:
     note(
         "data.csv",
         "patient_id,image_id,sex,age,size,weight,admission_offset,icu_admission_offset,modality,projection,crp_val\n"
@@ -149,10 +154,11 @@ def test_hannover(tmp_path: Path, draw, note) -> None:
     assert films.attrs["notes"] == ["left out: 1 listed but not in the folder, ffffffff"]
 
 
-def test_figure1(tmp_path: Path, draw, note) -> None:
+def test_figure1(tmp_path: Path, draw: Draw, note: Note) -> None:
     note(
         "metadata.csv",
-        "patientid,offset,sex,age,finding,survival,temperature,pO2 saturation,view,modality,artifacts/distortion,notes\n"
+        "patientid,offset,sex,age,finding,survival,temperature,pO2 saturation,view,modality,"
+        "artifacts/distortion,notes\n"
         "COVID-00002,,M,50+,,,,,AP erect,X-ray,,50+ male\n"
         "COVID-00003a,8,M,28,,,39.1,90,AP erect,X-ray,,one\n"
         "COVID-00003b,8,M,28,COVID-19,,39.1,90,AP erect,X-ray,,Post-intubation\n"
@@ -177,7 +183,7 @@ def test_figure1(tmp_path: Path, draw, note) -> None:
     assert films.loc["COVID-00023.jpg", "view"] == "unknown"
 
 
-def test_actualmed(tmp_path: Path, draw, note) -> None:
+def test_actualmed(tmp_path: Path, draw: Draw, note: Note) -> None:
     names = [f"CR.1.2.840.113564.1722810170.2020031309002342170{number}.1003000225002.png" for number in range(3)]
     note(
         "metadata.csv",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from covidcxr_tf.data.sources.common import COLUMNS
 from covidcxr_tf.data.sources.importing import import_films
 from covidcxr_tf.errors import DataError, UsageError
 
+Draw = Callable[..., Path]
+
 
 @pytest.fixture
-def films(tmp_path: Path, draw) -> Path:
+def films(tmp_path: Path, draw: Draw) -> Path:
     draw("data/set/normal/a.png")
     draw("data/set/covid19/b.png")
     return tmp_path / "data" / "set"

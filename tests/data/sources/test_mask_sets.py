@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from PIL import Image
 
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.data.sources import jsrt, montgomery, shenzhen
+from covidcxr_tf.data.sources.common import picture_size
 from covidcxr_tf.data.sources.derived import read_raw_film, write_mask
 from covidcxr_tf.data.sources.importing import import_films
 from covidcxr_tf.data.sources.nlm import parse_reading
 from covidcxr_tf.errors import ImageError, UsageError
+
+Draw = Callable[..., Path]
+Note = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_parse_reading(text: str, expected: tuple[str, float | None, str]) -> No
     assert tuple(parse_reading(text)) == expected
 
 
-def _montgomery(draw, note) -> None:
+def _montgomery(draw: Draw, note: Note) -> None:
     left, right = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
     left[1:3, 4], right[0:2, 1] = 255, 255
     for name in ("MCUCXR_0001_0", "MCUCXR_0104_1"):
@@ -48,7 +53,7 @@ def _montgomery(draw, note) -> None:
     note("set/ClinicalReadings/MCUCXR_0001_0.txt", "Patient's Sex: F\nPatient's Age: 027Y\nnormal\n")
 
 
-def test_montgomery_reads_without_writing(tmp_path: Path, draw, note) -> None:
+def test_montgomery_reads_without_writing(tmp_path: Path, draw: Draw, note: Note) -> None:
     _montgomery(draw, note)
     before = sorted(tmp_path.rglob("*"))
     films = montgomery.read(tmp_path / "set")
@@ -65,7 +70,7 @@ def test_montgomery_reads_without_writing(tmp_path: Path, draw, note) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_montgomery_masks_are_merged_inside_the_root(tmp_path: Path, draw, note) -> None:
+def test_montgomery_masks_are_merged_inside_the_root(tmp_path: Path, draw: Draw, note: Note) -> None:
     _montgomery(draw, note)
     done = import_films("montgomery", tmp_path / "set", tmp_path / "tb.csv")
     assert not done.needs_root
@@ -81,7 +86,7 @@ def test_montgomery_masks_are_merged_inside_the_root(tmp_path: Path, draw, note)
     assert len(montgomery.read(tmp_path)) == 3
 
 
-def test_derived_files_need_a_place_inside_the_root(tmp_path: Path, draw, note) -> None:
+def test_derived_files_need_a_place_inside_the_root(tmp_path: Path, draw: Draw, note: Note) -> None:
     _montgomery(draw, note)
     out = tmp_path / "elsewhere" / "tb.csv"
     with pytest.raises(UsageError, match="must lie inside the manifest's root"):
@@ -96,7 +101,7 @@ def test_derived_files_need_a_place_inside_the_root(tmp_path: Path, draw, note) 
     assert load_manifest(out, root=tmp_path / "set")["mask_path"][0] == "tb_files/masks/CXR_png/MCUCXR_0001_0.png"
 
 
-def test_shenzhen(tmp_path: Path, draw, note) -> None:
+def test_shenzhen(tmp_path: Path, draw: Draw, note: Note) -> None:
     for name in ("CHNCXR_0001_0", "CHNCXR_0327_1", "CHNCXR_0328_1"):
         draw(f"CXR_png/{name}.png", (4, 6))
     draw("mask/mask/CHNCXR_0001_0_mask.png", (4, 6))
@@ -111,7 +116,7 @@ def test_shenzhen(tmp_path: Path, draw, note) -> None:
     assert films["mask_parts"].tolist() == ["", "mask/mask/CHNCXR_0327_1_mask.png", ""]
     import_films("shenzhen", tmp_path, tmp_path / "m.csv")
     paths = load_manifest(tmp_path / "m.csv")["mask_path"]
-    assert Image.open(tmp_path / paths[1]).size == (6, 4)
+    assert picture_size(tmp_path / paths[1]) == (4, 6)
 
 
 def _raw(path: Path, densities: np.ndarray) -> None:
@@ -119,7 +124,7 @@ def _raw(path: Path, densities: np.ndarray) -> None:
     path.write_bytes(densities.astype(">u2").tobytes())
 
 
-def test_jsrt(tmp_path: Path, draw, note) -> None:
+def test_jsrt(tmp_path: Path, draw: Draw, note: Note) -> None:
     densities = np.full((2048, 2048), 4095)
     densities[10, 20], densities[11, 20], densities[12, 20] = 0, 1000, 5000
     _raw(tmp_path / "set/All247images/JPCLN001.IMG", densities)
@@ -163,7 +168,7 @@ def test_a_raw_film_of_the_wrong_length(tmp_path: Path) -> None:
         read_raw_film(tmp_path / "x.IMG")
 
 
-def test_an_unreadable_mask_leaves_no_file(tmp_path: Path, note) -> None:
+def test_an_unreadable_mask_leaves_no_file(tmp_path: Path, note: Note) -> None:
     part = note("m.png", "not a picture")
     with pytest.raises(ImageError, match=r"m\.png: not readable"):
         write_mask([part], tmp_path / "out" / "m.png", (4, 4))

@@ -1,0 +1,171 @@
+"""Lung masks as results: cleaned, and judged for how likely they are to be right.
+
+The thresholds come from 537 human lung masks (children and adults, 187 and 350, healthy and white lungs; the lung
+behind the heart counts as lung). "Usual" is what 99 % of them keep; the limits at which a measure's mark is 0 lie well
+beyond the most extreme one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+# A second lung smaller than this share of the first is taken for a speck. Human masks: 0.58 at least; a network that
+# loses most of a white lung comes down to about a quarter.
+SECOND_LUNG_SHARE = 0.15
+
+# Area as a share of the film. Human masks: 0.18 to 0.62, 0.5th percentile 0.20, median 0.36, 99.5th 0.57.
+AREA_USUAL = (0.20, 0.57)
+AREA_LIMITS = (0.05, 0.80)
+
+# Smaller half of the film over the larger. Human masks: 0.64 to 1, 0.5th percentile 0.65, median 0.90.
+SYMMETRY_USUAL = 0.65
+SYMMETRY_LIMIT = 0.20
+
+# Share of the film's outline that lies in the mask. Human masks: 93.5 % touch nowhere; 99.5th percentile 0.080, most
+# 0.144.
+BORDER_USUAL = 0.08
+BORDER_LIMIT = 0.30
+
+# Parts of at least 1 % of the mask. Human masks: 2 in 535, 3 in 2. One part: a lung is missing, or both are joined.
+COMPONENT_SHARE = 0.01
+COMPONENT_MARKS = {1: 0.6, 2: 1.0, 3: 0.8}
+MANY_COMPONENTS_MARK = 0.4
+
+GOOD = 0.75
+DOUBTFUL = 0.35
+
+Verdict = Literal["good", "doubtful", "poor"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskQuality:
+    """How likely a lung mask is to be right, judged by its shape alone.
+
+    Attributes
+    ----------
+    area_share : float
+        Mask pixels over film pixels, [0, 1].
+    components : int
+        Connected parts (8 neighbours) of at least 1 % of the mask.
+    symmetry : float
+        Mask area in the film's half that has less, over that in the other, [0, 1].
+    touches_border : bool
+        Whether a mask pixel lies on the film's outermost row or column.
+    score : float
+        Product of the marks of the four measures, [0, 1]; 1 is a usual mask.
+    verdict : "good", "doubtful" or "poor"
+        Score of at least 0.75, at least 0.35, below.
+    reasons : tuple of str
+        One sentence for each measure that cost marks.
+    """
+
+    area_share: float
+    components: int
+    symmetry: float
+    touches_border: bool
+    score: float
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON knows them."""
+        return {**dataclasses.asdict(self), "reasons": list(self.reasons)}
+
+
+def clean_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the two largest parts of the mask with their holes filled.
+
+    Parameters
+    ----------
+    mask : uint8 (H, W)
+        Non-zero is lung.
+
+    Returns
+    -------
+    uint8 (H, W), 0 or 1
+        Parts are joined through 8 neighbours. The second is kept only if it has at least 15 % of the first one's area.
+    """
+    _, labels, areas = _parts(mask)
+    if not len(areas):
+        return np.zeros(mask.shape, np.uint8)
+    # Stable, so that of parts of one size the upper one stays.
+    largest = np.argsort(-areas, kind="stable")[:2]
+    kept = [int(part) + 1 for part in largest if areas[part] >= SECOND_LUNG_SHARE * areas[largest[0]]]
+    return ndimage.binary_fill_holes(np.isin(labels, kept)).astype(np.uint8)
+
+
+def mask_quality(mask: npt.NDArray[np.uint8]) -> MaskQuality:
+    """Return how likely the lung mask is to be right.
+
+    Parameters
+    ----------
+    mask : uint8 (H, W)
+        Non-zero is lung. Specks count as parts, so judge the mask as the network gave it, or `clean_mask`'s if only
+        the lungs' shape is asked.
+
+    Returns
+    -------
+    MaskQuality
+    """
+    inside, _, areas = _parts(mask)
+    if not len(areas):
+        return MaskQuality(0.0, 0, 0.0, False, 0.0, "poor", ("no lung pixel",))
+    area = float(inside.mean())
+    components = int(np.count_nonzero(areas >= COMPONENT_SHARE * areas.sum()))
+    symmetry = _symmetry(inside)
+    border = _border_share(inside)
+    marks = (
+        _rising(area, AREA_LIMITS[0], AREA_USUAL[0]) * _rising(-area, -AREA_LIMITS[1], -AREA_USUAL[1]),
+        COMPONENT_MARKS.get(components, MANY_COMPONENTS_MARK),
+        _rising(symmetry, SYMMETRY_LIMIT, SYMMETRY_USUAL),
+        _rising(-border, -BORDER_LIMIT, -BORDER_USUAL),
+    )
+    sentences = (
+        f"area {area:.0%} of the film; usual {AREA_USUAL[0]:.0%} to {AREA_USUAL[1]:.0%}",
+        f"{components} {'part' if components == 1 else 'parts'}; usual 2",
+        f"one half of the film has {symmetry:.0%} of the other's lung area; usual at least {SYMMETRY_USUAL:.0%}",
+        f"{border:.0%} of the film's border lie in the mask; usual at most {BORDER_USUAL:.0%}",
+    )
+    score = float(np.prod(marks))
+    verdict: Verdict = "good" if score >= GOOD else "doubtful" if score >= DOUBTFUL else "poor"
+    reasons = tuple(sentence for sentence, mark in zip(sentences, marks) if mark < 1)
+    return MaskQuality(area, components, symmetry, border > 0, score, verdict, reasons)
+
+
+def _parts(
+    mask: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the mask as 0/1, its part labels (0 = outside) and the area of each part, px."""
+    inside = (mask > 0).astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    return inside, labels, statistics[1:, cv2.CC_STAT_AREA]
+
+
+def _symmetry(inside: npt.NDArray[np.uint8]) -> float:
+    """Return the smaller over the larger of the areas left and right of the film's middle.
+
+    About the film's middle, not the mask's: the middle of a mask that lost a lung is the other lung's.
+    """
+    columns = inside.sum(axis=0, dtype=np.int64)
+    half = len(columns) // 2
+    middle = columns[half] / 2 if len(columns) % 2 else 0.0
+    left, right = columns[:half].sum() + middle, columns[len(columns) - half :].sum() + middle
+    return float(min(left, right) / max(left, right))
+
+
+def _border_share(inside: npt.NDArray[np.uint8]) -> float:
+    """Return the share of the outermost rows and columns (corners count once) that lies in the mask."""
+    outline = np.ones(inside.shape, bool)
+    outline[1:-1, 1:-1] = False
+    return float(inside[outline].mean())
+
+
+def _rising(value: float, zero: float, one: float) -> float:
+    """Return 0 up to `zero`, 1 from `one` on, and a straight line between."""
+    return float(np.clip((value - zero) / (one - zero), 0.0, 1.0))

@@ -1,0 +1,107 @@
+"""Configs: read, override, refuse, hash, write back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from covidcxr_tf.config import Config, check_config, dump_toml, find_config, list_configs, load_config, merge
+from covidcxr_tf.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", list_configs())
+@pytest.mark.parametrize("smoke", [False, True])
+def test_each_shipped_config_reads_and_survives_writing(name: str, smoke: bool, tmp_path: Path) -> None:
+    config = load_config(name, smoke=smoke)
+    copy = tmp_path / "config.toml"
+    copy.write_text(dump_toml(config), encoding="utf-8")
+    assert load_config(copy) == config
+    assert load_config(copy).digest() == config.digest()
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_smoke_is_smaller_and_every_source_names_a_value_that_exists(name: str) -> None:
+    whole, small = load_config(name), load_config(name, smoke=True)
+    assert small.image.size < whole.image.size
+    assert small.train.epochs <= whole.train.epochs
+    table = whole.model_dump()
+    for key in whole.source:
+        value = table
+        for part in key.split("."):
+            value = value[part]
+
+
+def test_contract_defaults_of_chexnet() -> None:
+    image = load_config("chexnet").image
+    assert (image.size, image.channels, image.gamma) == (320, ("beasf", "clahe", "raw"), 1.5)
+    assert (image.clip_limit, image.tiles, image.lungs, image.lung_margin) == (2.0, 8, "crop", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown key 'train.epoch', did you mean 'epochs'?"),
+        ("trian.epochs=3", "unknown key 'trian', did you mean 'train'?"),
+        ("train.epochs=zero", "train.epochs"),
+        ("train.epochs=0", "greater than or equal to 1"),
+        ("image.channels=['red']", "image.channels"),
+        ("arch=chexnett", "arch 'chexnett' is unknown"),
+        ("positive=measles", "positive 'measles' is not a class"),
+        ("data.ratios=[0.5, 0.2, 0.2]", "must be non-negative and sum to 1"),
+        ("classes={a=['normal']}", "at least two"),
+        ("classes={a=['normal'], b=['normal']}", "label 'normal' is in the classes 'a' and 'b'"),
+        ("novalue", "is no override"),
+    ],
+)
+def test_refusals_name_the_key_and_what_was_expected(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("chexnet", [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_overrides_win_over_smoke_and_the_last_one_wins() -> None:
+    config = load_config("chexnet", ["train.epochs=7", "train.epochs=9", "name=bare words"], smoke=True)
+    assert (config.train.epochs, config.name) == (9, "bare words")
+
+
+def test_classes_are_replaced_whole_and_keep_their_order() -> None:
+    config = load_config("chexnet", ["classes={sick=['covid19'], well=['normal']}", "positive=sick"])
+    assert config.class_names == ("sick", "well")
+    assert config.positive_class == "sick"
+    assert load_config("chexnet", ["positive="]).positive_class == "covid19"
+
+
+def test_configs_are_frozen_and_digests_tell_them_apart() -> None:
+    config = load_config("chexnet")
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+    other = load_config("chexnet", ["seed=1"])
+    assert config.digest() != other.digest()
+    assert config.digest("image") == other.digest("image")
+
+
+def test_unreadable_and_unknown_files(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(ConfigError, match="not readable as TOML"):
+        load_config(broken)
+    with pytest.raises(ConfigError, match="did you mean 'chexnet'"):
+        find_config("chexnt")
+
+
+def test_merge_goes_into_tables_only() -> None:
+    base = {"a": {"b": 1, "c": 2}, "classes": {"x": ["x"]}}
+    assert merge(base, {"a": {"b": 3}, "classes": {"y": ["y"]}}) == {"a": {"b": 3, "c": 2}, "classes": {"y": ["y"]}}
+    assert base["a"] == {"b": 1, "c": 2}
+
+
+def test_toml_text_survives_odd_strings(tmp_path: Path) -> None:
+    table = load_config("chexnet").model_dump(mode="json") | {"name": 'a "b" \\ ü \x7f\n', "source": {"a b.c": "d"}}
+    config = check_config(table)
+    path = tmp_path / "odd.toml"
+    path.write_text(dump_toml(config), encoding="utf-8")
+    assert isinstance(load_config(path), Config)
+    assert load_config(path) == config

@@ -1,0 +1,41 @@
+"""The range test: a hand-worked slope, and a sweep on a problem whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covidcxr_tf.errors import RunFailed
+from covidcxr_tf.train.loop import Job
+from covidcxr_tf.train.lr_finder import range_test, steepest_fall
+
+
+def test_steepest_fall_is_taken_against_the_logarithm() -> None:
+    # Drops: 0.1 over one decade, then 0.5, then a rise. The middle of the steep stretch is 1e-3.
+    table = pd.DataFrame({"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "smoothed": [1.0, 0.9, 0.6, 0.4, 2.0]})
+    # Central differences: (0.6 - 1.0) / 2 = -0.2 at 1e-4, (0.4 - 0.9) / 2 = -0.25 at 1e-3.
+    assert steepest_fall(table) == 1e-3
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(RunFailed, match="only 2 steps"):
+        steepest_fall(pd.DataFrame({"learning_rate": [1, 2], "smoothed": [1, 2]}))
+
+
+def test_a_sweep_rises_geometrically_and_suggests_a_rate_that_learns(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    found = range_test(job, low=1e-6, high=1.0, steps=40)
+    rates = found.table["learning_rate"].to_numpy()
+    np.testing.assert_allclose(rates[1:] / rates[:-1], 10 ** (6 / 39), rtol=1e-6)
+    assert found.table["loss"].iloc[0] > found.table["smoothed"].min()
+    assert found.table["learning_rate"].iloc[4] <= found.suggestion < 1.0
+
+
+def test_the_noisy_start_does_not_decide() -> None:
+    # 20 steps: the first two (a tenth) fall steeply by chance, the true fall is at the twelfth.
+    smoothed = [5.0, 2.0, *[1.0] * 9, 0.5, *[0.2] * 8]
+    rates = [10.0 ** (-k / 2) for k in range(20, 0, -1)]
+    assert steepest_fall(pd.DataFrame({"learning_rate": rates, "smoothed": smoothed})) == rates[11]
