@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.abc
 import os
@@ -11,7 +12,10 @@ import traceback
 import click
 
 from covidcxr_tf import __version__
-from covidcxr_tf.errors import CovidcxrError
+from covidcxr_tf.errors import CovidcxrError, RunFailed
+
+#: What a disk can do to a run: full, over quota, read-only, not ours.
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # name -> (module with a click command called `command`, one-line help). The help stands here so that the
 # root help loads no command: importing each to print its summary is what makes lazy groups slow.
@@ -106,11 +110,21 @@ def main(argv: list[str] | None = None) -> None:
         # `covidcxr list | head`: the reader has gone, which is no fault of anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as fault:
+        if fault.errno not in DISK_FAULTS:
+            code = _defect()
+        else:
+            click.echo(f"error: {fault.filename or 'output'}: {fault.strerror}; nothing half-written is left", err=True)
+            code = RunFailed.exit_code
     except Exception:
-        traceback.print_exc()
-        click.echo("error: this is a defect of covidcxr; please report it with the lines above", err=True)
-        code = 1
+        code = _defect()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _defect() -> int:
+    traceback.print_exc()
+    click.echo("error: this is a defect of covidcxr; please report it with the lines above", err=True)
+    return 1
 
 
 if __name__ == "__main__":

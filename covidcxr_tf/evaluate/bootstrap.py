@@ -78,7 +78,7 @@ def bootstrap(
     chunk = max(1, CHUNK_ELEMENTS // max(len(numbers), 1))
     one_film_each = len(numbers) == patients and bool((numbers == np.arange(patients)).all())
     parts = [
-        statistics(counts if one_film_each else counts.take(np.arange(len(numbers)) % patients, axis=0))
+        statistics(counts if one_film_each else counts.take(numbers, axis=0))
         for counts in resample_counts(patients, resamples, seed, chunk)
     ]
     if not parts:

@@ -155,7 +155,7 @@ def explain_film(
     seen = loaded.film_input(film)
     image = seen.array.astype(np.float32) / np.float32(255)
     values = [float(value) for value in loaded.probabilities(image[None])[0]]
-    predicted = loaded.classes[int(np.argmax(values))]
+    predicted = loaded.decide(values)
     wanted = target or predicted
     index = loaded.classes.index(wanted)
     superpixels = None

@@ -12,7 +12,7 @@ import pandas as pd
 from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import load_manifest, map_classes
 from covidcxr_tf.data.splits import check_split, split_by_patient, split_digest
-from covidcxr_tf.data.synthetic import write_demo
+from covidcxr_tf.data.synthetic import VERSION, write_demo
 from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
@@ -20,9 +20,6 @@ from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare
 from covidcxr_tf.segment import LungFinder
-
-#: Counts up when the synthetic films change, so that an older cached set is not taken for the new one.
-DEMO_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
 def demo_manifest(config: Config) -> Path:
     """Return the manifest of the synthetic films for a config, made on first use and kept in the cache."""
     data = config.data
-    folder = cache_folder() / "demo" / f"v{DEMO_VERSION}_{data.demo_patients}_{data.demo_size}_{config.seed}"
+    folder = cache_folder() / "demo" / f"v{VERSION}_{data.demo_patients}_{data.demo_size}_{config.seed}"
     manifest = folder / "manifest.csv"
     return manifest if manifest.is_file() else write_demo(folder, data.demo_patients, config.seed, data.demo_size)
 

@@ -33,7 +33,7 @@ def draw_overlap(table: pd.DataFrame, metrics: Mapping[str, Any], path: Path, ti
     """Draw the Dice of each film as histogram and by source; `metrics` is what `evaluate_masks` said of the table."""
     figure, (left, right) = figures.new_figure(1, 2)
     figures.draw_overlap_histogram(table["dice"].to_numpy(np.float64), left, "Dice", metrics["dice"])
-    groups = {f"{name}\nn = {len(rows)}": rows["dice"].to_numpy(np.float64) for name, rows in table.groupby("source")}
+    groups = {str(name): rows["dice"].to_numpy(np.float64) for name, rows in table.groupby("source")}
     figures.draw_overlap_boxes(groups, right, "Dice")
     figure.suptitle(title, fontsize=10)
     return figures.save_figure(figure, path)
