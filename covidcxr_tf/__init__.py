@@ -11,11 +11,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 # public name -> "module" or "module:attribute"; resolved on first use, so that `import covidcxr_tf` is instant.
+# A function may not bear the name of a submodule: whoever imports the submodule would put it in its place.
 _PUBLIC = {
     "models": "covidcxr_tf.models",
     "load": "covidcxr_tf.run:load",
-    "predict": "covidcxr_tf.run:predict",
-    "explain": "covidcxr_tf.run:explain",
+    "predict": "covidcxr_tf.predict",
+    "explain": "covidcxr_tf.explain",
     "segment": "covidcxr_tf.run:segment",
     "evaluate": "covidcxr_tf.evaluate",
     "read_image": "covidcxr_tf.imaging.reading:read_image",

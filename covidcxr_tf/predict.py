@@ -18,12 +18,12 @@ from covidcxr_tf.data.manifest import film_path
 from covidcxr_tf.errors import ImageError, WeightsError
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
+from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.region import lung_box
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import find_shipped, shipped_models
 from covidcxr_tf.progress import Progress
-from covidcxr_tf.segment import LungFinder, model_file
 
 #: Shipped classifiers, in the order in which they are looked for when no model is named.
 DEFAULTS = ("covid_classifier", "covid_cxnet")

@@ -12,8 +12,8 @@ import pandas as pd
 
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.errors import ImageError, SplitError, UsageError
+from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.predict import HierarchicalModel, LoadedModel, load_any, load_model_for_films, predict_manifest
-from covidcxr_tf.segment import LungFinder
 from covidcxr_tf.segmentation_files import films_of
 
 Film = np.ndarray | str | Path
@@ -61,16 +61,6 @@ def load(path: str | Path | None = None) -> Run:
         If it is not there or not readable.
     """
     return Run(load_model_for_films(path))
-
-
-def predict(images: Film | Sequence[Film], model: str | Path | None = None) -> np.ndarray:
-    """Return probabilities float64 (N, classes) of films by the named or the shipped classifier."""
-    return load(model).predict(images)
-
-
-def explain(image: Film, model: str | Path | None = None, **options: Any) -> Any:
-    """Return an `Explanation` of one film by the named or the shipped classifier."""
-    return load(model).explain(image, **options)
 
 
 def segment(film: Film, model: str | Path = "lung_unet") -> np.ndarray:

@@ -17,8 +17,8 @@ from covidcxr_tf.errors import ImageError, UsageError
 from covidcxr_tf.files import replacing, write_json
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import find_images, read_image
+from covidcxr_tf.lung_finder import LungFinder, Segmentation
 from covidcxr_tf.progress import Progress
-from covidcxr_tf.segment import LungFinder, Segmentation
 
 #: Outline of the lungs on an overlay, blue-green-red: a yellow that colour-blind readers see on grey.
 OUTLINE = (66, 228, 240)

@@ -1,4 +1,4 @@
-"""One TensorFlow for all tests, two threads, quiet; fixtures that several rooms share."""
+"""One TensorFlow for all tests, quiet; a lung network and a runner of commands that several rooms share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,86 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+CLEAN = ("COVIDCXR_MODELS", "COVIDCXR_CACHE")
+
+
+class Finished(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tests never read or fill the user's cache."""
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests never read or fill the user's cache, nor the user's models."""
+    before = {name: os.environ.pop(name, None) for name in CLEAN}
     folder = tmp_path_factory.mktemp("cache")
     os.environ["COVIDCXR_CACHE"] = str(folder)
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def covidcxr(capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Return a function that runs the command line in this process: TensorFlow is imported once for all tests."""
+    from covidcxr_tf.cli.main import main
+
+    def run(*words: object) -> Finished:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return Finished(int(stop.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the manifest of 18 synthetic patients, three labels, 96 px, with masks."""
+    from covidcxr_tf.data.synthetic import write_demo
+
+    return write_demo(tmp_path_factory.mktemp("phantoms") / "films", patients=18, seed=1, size=96)
+
+
+@pytest.fixture(scope="session")
+def lung_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of shipped models that holds a lung network for 32 px: bright is body, dark is lung.
+
+    Two convolutions written by hand (blur, then a step downwards), so that it finds dark fields without training.
+    """
+    import keras
+    import numpy as np
+
+    from covidcxr_tf.config import ImageConfig
+    from covidcxr_tf.models.files import save_model
+
+    image = keras.Input((32, 32, 1), name="image")
+    blurred = keras.layers.Conv2D(1, 3, padding="same", name="blur")(image)
+    logits = keras.layers.Conv2D(1, 1, dtype="float32", name="logits")(blurred)
+    model = keras.Model(image, logits)
+    model.get_layer("blur").set_weights([np.full((3, 3, 1, 1), 1 / 9), np.zeros(1)])
+    model.get_layer("logits").set_weights([np.full((1, 1, 1, 1), -40.0), np.full(1, 18.0)])
+    settings = ImageConfig(size=32, channels=("clahe",), tiles=4, lungs="none")
+    facts = {"name": "lung_unet", "arch": "unet", "task": "segmentation", "image": settings.model_dump(mode="json")}
+    folder = tmp_path_factory.mktemp("models")
+    save_model(model, folder / "lung_unet" / "1" / "model.keras", facts)
     return folder
+
+
+@pytest.fixture
+def shipped_lungs(lung_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the hand-written lung network the shipped one."""
+    monkeypatch.setenv("COVIDCXR_MODELS", str(lung_models))
+    return lung_models

@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("lungs",),
     ("prepare",),
     ("models", "pipeline"),
-    ("segment",),
+    ("lung_finder",),
     ("train", "predict", "evaluate", "segmentation_files"),
     ("explain", "export"),
     ("report", "audit", "serving"),
@@ -123,9 +123,13 @@ def test_each_architecture_source_and_config_has_its_line() -> None:
     assert listed <= sources
 
 
-def test_public_names_resolve() -> None:
+def test_public_names_resolve_and_no_submodule_takes_the_name_of_a_function() -> None:
     import covidcxr_tf
 
+    for name, target in covidcxr_tf._PUBLIC.items():
+        if ":" in target:
+            assert not (PACKAGE / name).exists()
+            assert not (PACKAGE / f"{name}.py").exists()
     for name in covidcxr_tf.__all__:
         assert getattr(covidcxr_tf, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -22,9 +22,9 @@ def command(
 
     from covidcxr_tf.config import load_config
     from covidcxr_tf.errors import UsageError
+    from covidcxr_tf.lung_finder import LungFinder
     from covidcxr_tf.prepare import prepare
     from covidcxr_tf.recipes.datasets import open_manifest
-    from covidcxr_tf.segment import LungFinder
 
     given = {"data.manifest": manifest, "data.root": root}
     changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]

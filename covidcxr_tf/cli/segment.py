@@ -10,15 +10,13 @@ import click
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="DIR", help="Folder for masks, overlays and the new manifest.")
-@click.option(
-    "--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped."
-)
+@click.option("--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(inputs: tuple[str, ...], out: str, model: str, root: str | None, skip_bad: int, as_json: bool) -> None:
     """Find the lungs of films, folders or a manifest: masks, overlays, quality."""
-    from covidcxr_tf.segment import LungFinder
+    from covidcxr_tf.lung_finder import LungFinder
     from covidcxr_tf.segmentation_files import films_of, segment_films
 
     films = films_of(inputs, root)

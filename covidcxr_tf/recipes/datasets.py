@@ -17,9 +17,9 @@ from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image
+from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare
-from covidcxr_tf.segment import LungFinder
 
 
 @dataclass(frozen=True)

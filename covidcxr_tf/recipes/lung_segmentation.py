@@ -18,12 +18,12 @@ from covidcxr_tf.data.manifest import film_path
 from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_masks
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.models.files import model_digest
 from covidcxr_tf.progress import track
 from covidcxr_tf.recipes.datasets import Datasets
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_overlap
-from covidcxr_tf.segment import LungFinder
 from covidcxr_tf.train.loop import Job
 
 

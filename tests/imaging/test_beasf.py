@@ -89,7 +89,11 @@ def test_the_slips_of_the_authors_by_hand() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(heights=sparse_counts, gamma=st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 10.0]), compat=st.sampled_from(["ours", "authors"]))
+@given(
+    heights=sparse_counts,
+    gamma=st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 10.0]),
+    compat=st.sampled_from(["ours", "authors"]),
+)
 def test_equals_plain_loops(heights: dict[int, int], gamma: float, compat: str) -> None:
     assert beasf_table(counts_of(heights), gamma, compat).tolist() == loops_table(heights, gamma, compat)
 

@@ -14,9 +14,7 @@ def loops(image: np.ndarray) -> np.ndarray:
     if rest == 0:
         return image
     factor = np.float32(255) / np.float32(rest)
-    table = [
-        round(float(np.float32(sum(lowest < other <= level for other in flat)) * factor)) for level in range(256)
-    ]
+    table = [round(float(np.float32(sum(lowest < other <= level for other in flat)) * factor)) for level in range(256)]
     return np.array(table, np.uint8)[image]
 
 

@@ -56,7 +56,10 @@ def test_takes_the_reference_levels_of_a_permutation() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 10**6), min_size=256, max_size=256), st.lists(st.integers(0, 50), min_size=256, max_size=256))
+@given(
+    st.lists(st.integers(0, 10**6), min_size=256, max_size=256),
+    st.lists(st.integers(0, 50), min_size=256, max_size=256),
+)
 def test_the_lowest_level_whose_share_suffices(reference: list[int], source: list[int]) -> None:
     reference[40] += 1
     source[200] += 1

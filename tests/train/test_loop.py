@@ -77,10 +77,9 @@ def test_the_best_epoch_is_kept_and_put_back(make_job: MakeJob) -> None:
 
 
 def test_learning_rate_falls_and_training_stops_without_progress(make_job: MakeJob) -> None:
-    # A rate this small changes no digit of the loss that counts, so every epoch after the first is one without progress.
-    job = make_job(
-        epochs=12, learning_rate=1e-12, reduce_lr_patience=2, reduce_lr_factor=0.1, early_stopping_patience=5
-    )
+    # A rate this small changes no digit of the loss: every epoch after the first is one without progress.
+    patience = {"reduce_lr_patience": 2, "reduce_lr_factor": 0.1, "early_stopping_patience": 5}
+    job = make_job(epochs=12, learning_rate=1e-12, **patience)
     history = fit(job)
     assert len(history) < 12
     assert history["learning_rate"].iloc[-1] < 1e-12

@@ -36,6 +36,6 @@ def test_a_sweep_rises_geometrically_and_suggests_a_rate_that_learns(make_job: C
 
 def test_the_noisy_start_does_not_decide() -> None:
     # 20 steps: the first two (a tenth) fall steeply by chance, the true fall is at the twelfth.
-    smoothed = [5.0, 2.0, *[1.0] * 9, 0.5, *[0.2] * 8]
+    smoothed = [5.0, 1.2, *[1.0] * 9, 0.5, *[0.2] * 8]
     rates = [10.0 ** (-k / 2) for k in range(20, 0, -1)]
     assert steepest_fall(pd.DataFrame({"learning_rate": rates, "smoothed": smoothed})) == rates[11]

@@ -1,0 +1,413 @@
+"""Speed as ratios, measured in one run: python scripts/benchmark.py [NAME...] [--repeats N] [--json].
+
+Each row compares ours with the least that could do the same work. The two are run in turn, ours first, after a
+warm-up that is thrown away, so that whatever else the machine does meets both. A table of seconds would say more
+about the machine than about the code. Films are synthetic. Not a test: the exit code is 0 whatever the figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from covidcxr_tf.config import AugmentConfig
+    from covidcxr_tf.pipeline.dataset import Batches
+    from covidcxr_tf.prepare import Prepared
+
+Levels = npt.NDArray[np.uint8]
+
+ENHANCED_SIDE = 1024
+PIPELINE_SIDE, PIPELINE_FILMS, PIPELINE_BATCH = 320, 1024, 16
+STEP_SIDE, STEP_FILMS, STEP_BATCH = 96, 256, 8
+LIME_SIDE, LIME_SAMPLES, LIME_BATCH = 128, 1000, 25  # the batch is `lime`'s own default
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """A bound on the ratio, or on our own median."""
+
+    bound: float
+    of: Literal["ratio", "ours"] = "ratio"
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.bound:g}{' s' if self.of == 'ours' else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was measured in turn: `ours[i]` was followed by `reference[i]`."""
+
+    name: str
+    measured: str
+    against: str
+    unit: Literal["ms", "s", "films/s"]
+    ours: tuple[float, ...]
+    reference: tuple[float, ...]
+    goal: Goal | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours over median of the reference."""
+        return statistics.median(self.ours) / statistics.median(self.reference)
+
+    @property
+    def pairs(self) -> tuple[float, float]:
+        """Lowest and highest ratio of a pair."""
+        ratios = [mine / other for mine, other in zip(self.ours, self.reference, strict=True)]
+        return min(ratios), max(ratios)
+
+    @property
+    def verdict(self) -> str:
+        """`met`, `missed`, or nothing without a goal."""
+        if self.goal is None:
+            return ""
+        figure = self.ratio if self.goal.of == "ratio" else statistics.median(self.ours)
+        met = figure >= self.goal.bound if self.goal.at_least else figure <= self.goal.bound
+        return "met" if met else "missed"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        bounds = {"pairs_min": self.pairs[0], "pairs_max": self.pairs[1]}
+        return {**dataclasses.asdict(self), "ratio": self.ratio, **bounds, "verdict": self.verdict}
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        scale, digits = {"ms": (1e3, 2), "s": (1, 3), "films/s": (1, 0)}[self.unit]
+        medians = [
+            f"{statistics.median(values) * scale:.{digits}f} {self.unit}" for values in (self.ours, self.reference)
+        ]
+        low, high = self.pairs
+        spread = f"{low:.3f} to {high:.3f} ({len(self.ours)})"
+        goal = "" if self.goal is None else str(self.goal)
+        return [self.measured, self.against, *medians, f"{self.ratio:.3f}", spread, goal, self.verdict]
+
+
+COLUMNS = ("measured", "compared with", "ours", "reference", "ratio", "pairs, lowest to highest", "goal", "")
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return the table."""
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def in_turn(
+    ours: Callable[[], float], reference: Callable[[], float], repeats: int, warm_up: int = 1
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what both give, called A B A B ..., without the first `warm_up` pairs."""
+    pairs = [(ours(), reference()) for _ in range(warm_up + repeats)][warm_up:]
+    return tuple(mine for mine, _ in pairs), tuple(other for _, other in pairs)
+
+
+def timed(call: Callable[[], object], calls: int = 1) -> Callable[[], float]:
+    """Return a function that gives the mean seconds of `calls` calls."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return (time.perf_counter() - started) / calls
+
+    return measure
+
+
+def synthetic_levels(side: int, number: int = 0) -> Levels:
+    """Return a synthetic film as uint8 (side, side)."""
+    from covidcxr_tf.data.synthetic import SOURCES, make_film
+    from covidcxr_tf.imaging.levels import to_uint8
+    from covidcxr_tf.imaging.resize import resize
+
+    label = "covid19" if number % 2 else "normal"
+    film = make_film(label, SOURCES[number % len(SOURCES)], seed=number, size=side).film
+    return to_uint8(resize(film, (side, side)))
+
+
+def enhance(repeats: int) -> list[Row]:
+    """Three channels of a large film against the three cv2 calls that they cannot do without."""
+    import cv2
+
+    from covidcxr_tf.imaging.beasf import beasf
+    from covidcxr_tf.imaging.stack import three_channel
+
+    film = synthetic_levels(ENHANCED_SIDE)
+    enhancer, table = cv2.createCLAHE(2.0, (8, 8)), np.arange(256, dtype=np.uint8)
+
+    def least() -> None:
+        enhancer.apply(film)
+        cv2.calcHist([film], [0], None, [256], [0, 256])
+        cv2.LUT(film, table)
+
+    title = f"{film.shape[0]} x {film.shape[1]} film"
+    three = in_turn(timed(lambda: three_channel(film), 5), timed(least, 5), repeats, warm_up=3)
+    few = max(3, repeats // 8)
+    loops = in_turn(timed(lambda: beasf(film)), timed(lambda: beasf_in_loops(film)), few)
+    return [
+        Row("enhance", f"three channels of a {title}", "cv2 CLAHE + histogram + LUT", "ms", *three, Goal(1.15)),
+        Row("beasf", f"BEASF of a {title}", "BEASF in plain Python loops over levels", "ms", *loops),
+    ]
+
+
+def beasf_in_loops(image: Levels, gamma: float = 1.5) -> Levels:
+    """Return BEASF with its table made level by level, as one would first write it; not for a mean of 0 or 255."""
+    counts = np.bincount(image.ravel(), minlength=256).tolist()
+    mean = sum(level * count for level, count in enumerate(counts)) // sum(counts)
+    table = list(range(256))
+    for first, last in ((0, mean), (mean, 255)):
+        half, so_far, centre, span = sum(counts[first : last + 1]) / 2, 0, first, last - first
+        for level in range(first, last + 1):
+            so_far += counts[level]
+            if so_far > half:
+                centre = level
+                break
+        levels = range(first, last + 1)
+        raised = [math.trunc(span / (1 + math.exp(-gamma * 5 * (level - centre) / span))) for level in levels]
+        width = raised[-1] - raised[0]
+        for level in levels if width else ():
+            table[level] = first + span * (raised[level - first] - raised[0]) // width
+    return np.array(table, np.uint8)[image]
+
+
+def startup(repeats: int) -> list[Row]:
+    """The whole process of ``covidcxr --help`` against one that only imports click."""
+    script = Path(sys.executable).with_name("covidcxr")
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "covidcxr_tf.cli.main"]
+
+    def process(words: list[str]) -> Callable[[], float]:
+        return timed(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL))
+
+    both = in_turn(process([*command, "--help"]), process([sys.executable, "-c", "import click"]), repeats)
+    against = '`python -c "import click"`'
+    return [Row("help", "`covidcxr --help`, whole process", against, "s", *both, Goal(0.3, of="ours"))]
+
+
+def shards(folder: Path, side: int, films: int) -> Prepared:
+    """Return `films` records of a few synthetic films, prepared as for a training."""
+    import cv2
+    import pandas as pd
+
+    from covidcxr_tf.config import ImageConfig
+    from covidcxr_tf.prepare import prepare
+
+    drawn = 8
+    for number in range(drawn):
+        cv2.imwrite(str(folder / f"{number}.png"), synthetic_levels(side, number))
+    numbers = np.arange(films) % drawn
+    labels = np.where(numbers % 2, "covid19", "normal")
+    table = {"path": [f"{number}.png" for number in numbers], "label": labels, "patient_id": numbers.astype(str)}
+    manifest = pd.DataFrame({**table, "split": "train"})
+    manifest.attrs["root"] = str(folder)
+    return prepare(manifest, ImageConfig(size=side, lungs="none"), out=folder / "shards")
+
+
+def batches_of(prepared: Prepared, batch_size: int, augment: AugmentConfig | None = None) -> Batches:
+    """Return the batches of a training: class numbers as targets, weights 1, the shuffle buffer of the configs."""
+    from covidcxr_tf.pipeline.dataset import Batches
+
+    targets = (prepared.manifest["label"] == "covid19").to_numpy(np.int32)
+    weights = np.ones(len(targets), np.float32)
+    return Batches(prepared, ("train",), targets, weights, batch_size=batch_size, augment=augment)
+
+
+def decode_only(prepared: Prepared, batch_size: int, floats: bool = True) -> Any:
+    """Return a dataset that reads the shards in order and decodes them to image batches, and does nothing else.
+
+    float32 (N, S, S, C) in [0, 1], or the uint8 levels as they lie in the record.
+    """
+    import tensorflow as tf
+
+    files = [str(path) for path in prepared.files["train"]]
+    shape = [-1, prepared.size, prepared.size, prepared.channels]
+    features = {"image": tf.io.FixedLenFeature([], tf.string)}
+
+    def decode(records: Any) -> Any:
+        levels = tf.reshape(tf.io.decode_raw(tf.io.parse_example(records, features)["image"], tf.uint8), shape)
+        return tf.cast(levels, tf.float32) / 255.0 if floats else levels
+
+    records = tf.data.TFRecordDataset(files, buffer_size=1 << 22).batch(batch_size)
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def films_per_second(make: Callable[[], Any], films: int) -> Callable[[], float]:
+    """Return a function that gives the throughput of one whole pass, from the first film asked for."""
+
+    def measure() -> float:
+        dataset = make()  # tracing the graph is once an epoch, whatever its length: not counted on either side
+        started = time.perf_counter()
+        for _ in dataset:
+            pass
+        return films / (time.perf_counter() - started)
+
+    return measure
+
+
+def pipeline(repeats: int) -> list[Row]:
+    """Training batches of prepared shards against the same shards only decoded."""
+    from covidcxr_tf.config import load_config
+
+    title = f"training batches from shards, {PIPELINE_SIDE} px"
+    augment = load_config("chexnet").augment
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = shards(Path(folder), PIPELINE_SIDE, PIPELINE_FILMS)
+
+        def against(augment: AugmentConfig | None, floats: bool, repeats: int) -> tuple[tuple[float, ...], ...]:
+            epochs = itertools.count()
+            batches = batches_of(prepared, PIPELINE_BATCH, augment)
+            return in_turn(
+                films_per_second(lambda: batches.training(next(epochs)), PIPELINE_FILMS),
+                films_per_second(lambda: decode_only(prepared, PIPELINE_BATCH, floats), PIPELINE_FILMS),
+                repeats,
+            )
+
+        plain = against(None, True, repeats)
+        levels = against(None, False, repeats)
+        changed = against(augment, True, max(3, repeats // 3))
+    decoded = "same shards decoded to batches, unshuffled"
+    goal = Goal(0.9, at_least=True)
+    return [
+        Row("pipeline", title, f"{decoded} (float32)", "films/s", plain[0], plain[1], goal),
+        Row("pipeline_uint8", title, f"{decoded} (uint8, not scaled)", "films/s", levels[0], levels[1]),
+        Row("pipeline_augmented", f"{title}, augmented", f"{decoded} (float32)", "films/s", changed[0], changed[1]),
+    ]
+
+
+def step(repeats: int) -> list[Row]:
+    """A training step with its batch taken from the pipeline against `train_on_batch` of the batch held in memory."""
+    import keras
+
+    from covidcxr_tf.config import TrainConfig
+    from covidcxr_tf.models import build
+    from covidcxr_tf.models.losses import build_loss
+    from covidcxr_tf.train.distribution import build_strategy
+    from covidcxr_tf.train.loop import build_train_step
+
+    strategy = build_strategy("all")
+    with strategy.scope():
+        model = build("chexnet", input_shape=(STEP_SIDE, STEP_SIDE, 3), seed=0)
+        optimizer = keras.optimizers.Adam(1e-4)
+        entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(1e-4), entropy, jit_compile=False)
+    own_step = build_train_step(model, build_loss(TrainConfig(), num_classes=2), optimizer, strategy)
+    with tempfile.TemporaryDirectory() as folder:
+        batches = batches_of(shards(Path(folder), STEP_SIDE, STEP_FILMS), STEP_BATCH)
+        feed = _endless(batches)
+        held: dict[str, Any] = {}
+
+        def ours() -> None:
+            # What the pipeline reads ahead it reads while this step runs: the place is free only now.
+            held.update(next(feed))
+            float(own_step(held))
+
+        def bare() -> None:
+            model.train_on_batch(held["image"], held["target"])
+
+        both = in_turn(timed(ours), timed(bare), repeats, warm_up=3)
+    title = f"training step, chexnet at {STEP_SIDE} px, batch {STEP_BATCH}, with its feeding"
+    return [Row("step", title, "`train_on_batch`, same model and batch", "ms", *both, Goal(1.03))]
+
+
+def _endless(batches: Batches) -> Iterator[dict[str, Any]]:
+    for epoch in itertools.count():
+        yield from batches.training(epoch)
+
+
+def lime(repeats: int) -> list[Row]:
+    """LIME against as many forward passes of the same compiled function, in batches of the same size."""
+    from covidcxr_tf.config import ImageConfig
+    from covidcxr_tf.explain import lime as explainer
+    from covidcxr_tf.models import build
+    from covidcxr_tf.predict import LoadedModel
+
+    image = ImageConfig(size=LIME_SIDE, lungs="none")
+    facts = {"classes": ["normal", "covid19"], "task": "classification", "image": image.model_dump(mode="json")}
+    model = build("chexnet", input_shape=(LIME_SIDE, LIME_SIDE, 3), seed=0)
+    loaded = LoadedModel(model, facts, Path("chexnet.keras"), lungs=None)
+    levels = loaded.film_input(synthetic_levels(512).astype(np.float32) / np.float32(255)).array
+    film = levels.astype(np.float32) / np.float32(255)
+    sizes = [min(LIME_BATCH, LIME_SAMPLES - start) for start in range(0, LIME_SAMPLES, LIME_BATCH)]
+    batch = np.repeat(film[None], LIME_BATCH, axis=0)
+
+    def explain() -> None:
+        explainer.lime(
+            loaded.probabilities, film, 1, LIME_SAMPLES, guide=image.channels.index("raw"), batch_size=LIME_BATCH
+        )
+
+    def bare() -> None:
+        for size in sizes:
+            loaded.probabilities(batch[:size])
+
+    # The warm-up is a small one: two of the whole size would be half of the run.
+    loaded.probabilities(batch)
+    explainer.lime(loaded.probabilities, film, 1, 2 * LIME_BATCH, batch_size=LIME_BATCH)
+    both = in_turn(timed(explain), timed(bare), repeats, warm_up=0)
+    title = f"LIME, {LIME_SAMPLES} samples, chexnet at {LIME_SIDE} px"
+    return [Row("lime", title, f"{LIME_SAMPLES} forward passes, batch {LIME_BATCH}", "s", *both, Goal(1.15))]
+
+
+#: Name -> what runs, and how many pairs without --repeats.
+BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
+    "enhance": (enhance, 40),
+    "help": (startup, 15),
+    "pipeline": (pipeline, 9),
+    "step": (step, 24),
+    "lime": (lime, 3),
+}
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+    """Return what the figures hang on; the load is the mean of the last minute, before the first benchmark."""
+    model = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        names = [line.partition(":")[2].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python-headless")}
+    return {"cores": os.cpu_count(), "cpu": model, "load": load, "python": platform.python_version(), **packages}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--repeats", type=click.IntRange(min=1), help="Pairs a row; by default each benchmark has its own.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document with every single figure.")
+def main(names: tuple[str, ...], repeats: int | None, as_json: bool) -> None:
+    """Measure NAMES (all when none is given) and print one table of ratios."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    facts = machine()
+    rows: list[Row] = []
+    for name in names or BENCHMARKS:
+        run, usual = BENCHMARKS[name]
+        started = time.perf_counter()
+        rows += run(repeats or usual)
+        click.echo(f"{name}: {time.perf_counter() - started:.0f} s", err=True)
+    if as_json:
+        click.echo(
+            json.dumps({"schema_version": 1, "machine": facts, "rows": [row.as_dict() for row in rows]}, indent=1)
+        )
+        return
+    click.echo(markdown(rows))
+    click.echo("\n" + ", ".join(f"{key} {value}" for key, value in facts.items()))
+
+
+if __name__ == "__main__":
+    main()

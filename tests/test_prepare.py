@@ -1,0 +1,122 @@
+"""Prepared films: the pixels of the one path, a cache that knows when it is stale, bad films set aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covidcxr_tf.config import ImageConfig
+from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
+from covidcxr_tf.errors import DataError, ImageError
+from covidcxr_tf.imaging.reading import read_image
+from covidcxr_tf.imaging.stack import model_input
+from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.pipeline.dataset import Batches
+from covidcxr_tf.prepare import Prepared, cache_folder, prepare
+
+IMAGE = ImageConfig(size=32, tiles=4, lungs="none")
+
+
+@pytest.fixture
+def films(phantoms: Path) -> pd.DataFrame:
+    loaded = load_manifest(phantoms)
+    attributes = loaded.attrs
+    loaded = loaded.head(12).assign(split=(["train"] * 8 + ["validation"] * 4))
+    loaded.attrs = attributes
+    return loaded
+
+
+def pixels(prepared: Prepared, group: str) -> dict[int, np.ndarray]:
+    targets = np.zeros(len(prepared.manifest), np.int32)
+    found = {}
+    for batch in Batches(prepared, (group,), targets, None, 3).plain():
+        for row, image in zip(batch["row"].numpy(), batch["image"].numpy(), strict=True):
+            found[int(row)] = image
+    return found
+
+
+def test_shards_hold_what_the_one_path_gives(films: pd.DataFrame, tmp_path: Path) -> None:
+    prepared = prepare(films, IMAGE, out=tmp_path / "out")
+    found = {**pixels(prepared, "train"), **pixels(prepared, "validation")}
+    assert sorted(found) == list(range(12))
+    for row, image in found.items():
+        expected = model_input(read_image(film_path(films, row)), IMAGE)
+        np.testing.assert_array_equal(image, expected.astype(np.float32) / np.float32(255))
+
+
+def test_regions_crop_as_in_prediction(films: pd.DataFrame, tmp_path: Path) -> None:
+    image = IMAGE.model_copy(update={"lungs": "crop"})
+
+    def region(film: np.ndarray) -> np.ndarray:
+        found = np.zeros((20, 20), np.uint8)
+        found[5:15, 4:18] = 1
+        return found
+
+    prepared = prepare(films, image, regions=region, regions_key="fixed", out=tmp_path / "out")
+    film = read_image(film_path(films, 0))
+    expected = model_input(film, image, box=lung_box(region(film), 0.05))
+    np.testing.assert_array_equal(pixels(prepared, "train")[0], expected.astype(np.float32) / np.float32(255))
+
+
+def test_lungs_without_a_finder_are_refused(films: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="nothing to find them with"):
+        prepare(films, IMAGE.model_copy(update={"lungs": "crop"}))
+
+
+def test_masks_travel_with_their_film(films: pd.DataFrame, tmp_path: Path) -> None:
+    prepared = prepare(films, IMAGE, masks=True, out=tmp_path / "out")
+    batch = next(iter(Batches(prepared, ("train",), None, None, 8).plain()))
+    masks = batch["target"].numpy()
+    assert set(np.unique(masks)) == {0.0, 1.0}
+    # Lungs are a fifth to a half of a phantom, and darker than what is around them (raw is the last channel).
+    assert 0.1 < masks.mean() < 0.6
+    raw = batch["image"].numpy()[..., 2:]
+    assert raw[masks == 1].mean() < raw[masks == 0].mean()
+
+
+def test_the_cache_is_used_until_a_film_or_the_config_changes(films: pd.DataFrame, tmp_path: Path) -> None:
+    first = prepare(films, IMAGE)
+    assert first.folder.parent == cache_folder() / "prepared"
+    stamp = (first.folder / "prepared.json").stat().st_mtime_ns
+    assert prepare(films, IMAGE).folder == first.folder
+    assert (first.folder / "prepared.json").stat().st_mtime_ns == stamp
+    assert prepare(films, IMAGE.model_copy(update={"gamma": 2.0})).folder != first.folder
+    # Labels are not in the shards: other classes share them.
+    assert prepare(films.assign(label="x"), IMAGE).folder == first.folder
+    moved = films.assign(split=["validation"] * 4 + ["train"] * 8)
+    moved.attrs = films.attrs
+    assert prepare(moved, IMAGE).folder != first.folder
+    next(iter(first.files["train"])).unlink()
+    assert next(iter(prepare(films, IMAGE).files["train"])).is_file()
+
+
+@pytest.fixture
+def spoiled(films: pd.DataFrame, tmp_path: Path) -> pd.DataFrame:
+    """Return a manifest beside copies of the films, the third of which is text."""
+    for row in range(len(films)):
+        source = film_path(films, row)
+        content = b"not a picture" if row == 2 else source.read_bytes()
+        (tmp_path / f"{row}.png").write_bytes(content)
+    table = pd.DataFrame(films).assign(path=[f"{row}.png" for row in range(len(films))]).drop(columns="mask_path")
+    table = table.drop(columns=[name for name in ("heart_mask_path",) if name in table])
+    return load_manifest(write_manifest(table, tmp_path / "manifest.csv"))
+
+
+def test_a_bad_film_is_an_error_and_leaves_nothing(spoiled: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"2\.png.*--skip-bad"):
+        prepare(spoiled, IMAGE, out=tmp_path / "out" / "shards")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_bad_film_is_set_aside_when_asked_and_named(spoiled: pd.DataFrame, tmp_path: Path) -> None:
+    prepared = prepare(spoiled, IMAGE, out=tmp_path / "out", skip_bad=1)
+    assert sorted(pixels(prepared, "train")) == [0, 1, 3, 4, 5, 6, 7]
+    quarantine = pd.read_csv(prepared.folder / "quarantine.csv")
+    assert quarantine["path"].tolist() == ["2.png"]
+    assert "2.png" in quarantine["reason"][0]
+    # Whoever allows no bad film may not be handed shards that lack one.
+    with pytest.raises(ImageError):
+        prepare(spoiled, IMAGE, out=tmp_path / "out", skip_bad=0)
