@@ -209,7 +209,7 @@ def _good(
                     fault.problem,
                     where=fault.where,
                     expected=fault.expected,
-                    remedy=fault.remedy or f"mend it, or set bad films aside with --skip-bad N (now {skip_bad})",
+                    remedy=f"{fault.remedy or 'mend it'}, or set bad films aside with --skip-bad N (now {skip_bad})",
                 ) from fault
             continue
         yield result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.data.manifest import load_manifest, map_classes
 from covidcxr_tf.errors import ImageError, SplitError, UsageError
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.predict import HierarchicalModel, LoadedModel, load_any, load_model_for_films, predict_manifest
@@ -73,7 +73,7 @@ def predict_inputs(
 ) -> tuple[pd.DataFrame, list[ImageError]]:
     """Return a predictions table for films, folders or a manifest, and the films that could not be read."""
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet", ".pq"):
-        manifest = load_manifest(inputs[0], root=root, require=("path",))
+        manifest = _known_labels(load_manifest(inputs[0], root=root, require=("path",)), loaded)
     else:
         files = films_of(inputs, root)["file"]
         common = os.path.commonpath([os.path.dirname(file) for file in files])
@@ -85,7 +85,7 @@ def predict_inputs(
 def predict_table_for(model: str, manifest: str, split: str | None = None, root: str | None = None) -> pd.DataFrame:
     """Return the predictions table of a model on a manifest's films, or on those of one split.
 
-    Labels are mapped to the model's classes as its run's config maps them; films of other labels are left out.
+    Labels are mapped to the model's classes as in its training; films of other labels are left out.
 
     Raises
     ------
@@ -94,11 +94,12 @@ def predict_table_for(model: str, manifest: str, split: str | None = None, root:
     """
     loaded = load_any(model)
     films = load_manifest(manifest, root=root)
-    films = _mapped(films, loaded, Path(model))
+    attributes = films.attrs
+    films = map_classes(films, class_labels(loaded)).reset_index(drop=True)
+    films.attrs = attributes
     if split is not None:
         if "split" not in films:
             raise SplitError("no column 'split'", where=manifest, remedy="make one with `covidcxr data split`")
-        attributes = films.attrs
         films = films[films["split"] == split].reset_index(drop=True)
         films.attrs = attributes
         if films.empty:
@@ -107,16 +108,22 @@ def predict_table_for(model: str, manifest: str, split: str | None = None, root:
     return table
 
 
-def _mapped(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel, model: Path) -> pd.DataFrame:
-    from covidcxr_tf.config import load_config
-    from covidcxr_tf.data.manifest import map_classes
+def class_labels(loaded: LoadedModel | HierarchicalModel) -> dict[str, list[str]]:
+    """Return class -> the manifest labels that it takes in, as the model was trained."""
+    if isinstance(loaded, HierarchicalModel):
+        first, second = class_labels(loaded.first), class_labels(loaded.second)
+        return {loaded.classes[0]: first[loaded.classes[0]], **second}
+    return loaded.facts.get("class_labels") or {name: [name] for name in loaded.classes}
 
-    stored = model / "config.toml"
-    classes = dict(load_config(stored).classes) if stored.is_file() else {name: (name,) for name in loaded.classes}
-    attributes = films.attrs
-    mapped = map_classes(films, classes).reset_index(drop=True)
-    mapped.attrs = attributes
-    return mapped
+
+def _known_labels(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel) -> pd.DataFrame:
+    """Return the films with the model's class as label, empty where it has none; nothing is left out."""
+    if "label" not in films:
+        return films
+    class_of = {label: name for name, labels in class_labels(loaded).items() for label in labels}
+    known = films.assign(original_label=films["label"], label=films["label"].map(class_of).fillna(""))
+    known.attrs = films.attrs
+    return known
 
 
 def _film(image: Film) -> np.ndarray:

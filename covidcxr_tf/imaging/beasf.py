@@ -76,19 +76,20 @@ def beasf_table(counts: npt.NDArray[np.integer], gamma: float = 1.5, compat: Com
     if not gamma > 0 or compat not in ("ours", "authors"):
         raise ValueError(f"gamma {gamma}, compat '{compat}': expected gamma above 0, compat 'ours' or 'authors'")
     own: npt.NDArray[np.int64] = np.asarray(counts, dtype=np.int64)
-    table = np.arange(256)
+    levels = np.arange(256)
+    table = levels.copy()
     present = np.flatnonzero(own)
-    mean = int(own @ table // own.sum())
+    mean = int(own @ levels // own.sum())
     if mean in (0, 255) or len(present) == 1:
         return table.astype(np.uint8)
     if compat == "authors":
         own = _bins_of_own_range(own, int(present[0]), int(present[-1]))
     low, high = _half_level(own, 0, mean), _half_level(own, mean, 255)
-    table[: mean + 1] = _stretched_sigmoid(table[: mean + 1], low, mean, gamma, in_floats=compat == "authors")
+    table[: mean + 1] = _stretched_sigmoid(levels[: mean + 1], low, mean, gamma, in_floats=compat == "authors")
     if compat == "ours":
-        table[mean:] = mean + _stretched_sigmoid(table[mean:], high, 255 - mean, gamma)
+        table[mean:] = mean + _stretched_sigmoid(levels[mean:], high, 255 - mean, gamma)
     else:
-        shifted = _stretched_sigmoid(table[mean:255], max(mean, high - 1), 255 - mean, gamma)
+        shifted = _stretched_sigmoid(levels[mean:255], max(mean, high - 1), 255 - mean, gamma)
         # One level above the mean leaves nothing to stretch (theirs is 0 / 0): it stays.
         table[mean + 1 :] = mean + shifted if mean < 254 else 255
     return table.astype(np.uint8)

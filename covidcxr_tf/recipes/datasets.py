@@ -168,6 +168,7 @@ def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> 
         "arch": config.arch,
         "task": config.task,
         "classes": list(config.class_names),
+        "class_labels": {name: list(labels) for name, labels in config.classes.items()},
         "positive": config.positive_class,
         "compat": config.compat,
         "image": config.image.model_dump(mode="json"),

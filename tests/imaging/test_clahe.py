@@ -35,10 +35,10 @@ def test_raises_local_contrast_and_a_higher_limit_raises_it_more() -> None:
     assert local_contrast(image) < local_contrast(clahe(image, 1.5)) < local_contrast(clahe(image, 4.0))
 
 
-def test_flips_with_the_film_up_to_rounding() -> None:
+def test_turns_with_the_film_up_to_rounding() -> None:
+    # Transposed, not flipped: OpenCV blends by pixel corners, which is half a pixel to one side.
     image = textured((128, 64))
-    difference = clahe(image[::-1, ::-1]).astype(int) - clahe(image)[::-1, ::-1]
-    assert np.abs(difference).max() <= 1
+    assert np.abs(clahe(image.T).T.astype(int) - clahe(image)).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 3), (65, 64)])
