@@ -95,7 +95,7 @@ class TrainConfig(_Table):
     reduce_lr_patience: int = Field(0, ge=0)  # epochs; 0: off
     reduce_lr_factor: float = Field(0.1, gt=0, lt=1)
     early_stopping_patience: int = Field(0, ge=0)  # epochs; 0: off
-    shuffle_buffer: int = Field(512, ge=1)  # films held in memory
+    shuffle_buffer: int = Field(128, ge=1)  # films held in memory
 
 
 class Config(_Table):

@@ -134,3 +134,17 @@ def test_public_names_resolve_and_no_submodule_takes_the_name_of_a_function() ->
         assert getattr(covidcxr_tf, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = covidcxr_tf.nothing
+
+
+def test_the_wheel_lists_every_package_and_carries_configs_and_models() -> None:
+    import configparser
+
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    folders = {path.parent for path in PACKAGE.rglob("__init__.py")}
+    there = {".".join(("covidcxr_tf", *folder.relative_to(PACKAGE).parts)) for folder in folders}
+    assert listed == there | {"covidcxr_tf.configs", "covidcxr_tf.saved_models"}
+    data = setup["options.package_data"]
+    assert data["covidcxr_tf.configs"] == "*.toml"
+    assert data["covidcxr_tf.saved_models"] == "**/*"

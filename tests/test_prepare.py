@@ -61,6 +61,19 @@ def test_regions_crop_as_in_prediction(films: pd.DataFrame, tmp_path: Path) -> N
     np.testing.assert_array_equal(pixels(prepared, "train")[0], expected.astype(np.float32) / np.float32(255))
 
 
+def test_a_sorted_manifest_is_mixed_in_its_shards(films: pd.DataFrame, tmp_path: Path) -> None:
+    train = films.assign(split="train")
+    train.attrs = films.attrs
+    prepared = prepare(train, IMAGE, out=tmp_path / "out")
+    order = [
+        int(row)
+        for batch in Batches(prepared, ("train",), np.zeros(12, np.int32), None, 4).plain()
+        for row in batch["row"]
+    ]
+    assert sorted(order) == list(range(12))
+    assert order != sorted(order)
+
+
 def test_lungs_without_a_finder_are_refused(films: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="nothing to find them with"):
         prepare(films, IMAGE.model_copy(update={"lungs": "crop"}))

@@ -50,7 +50,7 @@ class Batches:
     weights: np.ndarray | None
     batch_size: int
     seed: int = 0
-    shuffle_buffer: int = 512
+    shuffle_buffer: int = 128
     augment: AugmentConfig | None = None
 
     @property
@@ -72,7 +72,7 @@ class Batches:
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def plain(self) -> tf.data.Dataset:
-        """Return the batches in the order of the manifest, as they are."""
+        """Return the batches in the order of the shards, as they are."""
         return self._batches(self._records(self._files(), interleave=False)).prefetch(tf.data.AUTOTUNE)
 
     def _files(self) -> list[str]:

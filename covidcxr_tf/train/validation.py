@@ -55,17 +55,18 @@ def validate(step: Callable[[Any], Any], batches: Batches, strategy: Any) -> dic
 def evaluate_batches(
     step: Callable[[Any], Any], batches: Batches, strategy: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, targets, outputs (logits, or Dice where the target is a mask) and losses, film by film."""
+    """Return rows (ascending), targets, outputs (logits, or Dice where the target is a mask) and losses, by film."""
     dense = batches.targets is None
     collected: list[tuple[Any, Any, Any, Any]] = []
-    # Every replica holds the same weights: the films are judged on one device, in the order of the manifest.
+    # Every replica holds the same weights: the films are judged on one device.
     with strategy.scope():
         for batch in batches.plain():
             outputs, losses = step(batch)
             target = np.zeros(len(losses)) if dense else batch["target"].numpy()
             collected.append((batch["row"].numpy(), target, outputs.numpy(), losses.numpy()))
     rows, targets, outputs, losses = (np.concatenate(part) for part in zip(*collected, strict=True))
-    return rows, targets, outputs.astype(np.float64), losses.astype(np.float64)
+    order = np.argsort(rows)  # a table in the order of the manifest, whatever that of the shards
+    return rows[order], targets[order], outputs[order].astype(np.float64), losses[order].astype(np.float64)
 
 
 def _dice(masks: Any, logits: Any) -> Any:
