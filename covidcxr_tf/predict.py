@@ -132,7 +132,7 @@ class LoadedModel:
         logits = self._call(batch.astype(np.float32)).numpy().astype(np.float64)
         return to_probabilities(logits, str(self.facts.get("task")))
 
-    def decide(self, probabilities: np.ndarray) -> str:
+    def decide(self, probabilities: np.ndarray | Sequence[float]) -> str:
         """Return the class of one film's probabilities (classes,), by the cut-off where there is one."""
         if self.threshold is None or len(self.classes) != 2:
             return self.classes[int(np.argmax(probabilities))]

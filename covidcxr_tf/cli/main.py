@@ -106,9 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     except CovidcxrError as known:
         click.echo(f"error: {known}", err=True)
         code = known.exit_code
-    except BrokenPipeError:
-        # `covidcxr list | head`: the reader has gone, which is no fault of anyone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Click's own answer to a broken pipe, and nothing else's here: in `covidcxr list | head` the reader has
+        # gone, which is no defect of ours.
         code = 0
     except OSError as fault:
         if fault.errno not in DISK_FAULTS:

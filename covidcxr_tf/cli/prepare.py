@@ -22,9 +22,7 @@ def command(
 
     from covidcxr_tf.config import load_config
     from covidcxr_tf.errors import UsageError
-    from covidcxr_tf.lung_finder import LungFinder
-    from covidcxr_tf.prepare import prepare
-    from covidcxr_tf.recipes.datasets import open_manifest
+    from covidcxr_tf.recipes.datasets import open_manifest, prepare_films
 
     given = {"data.manifest": manifest, "data.root": root}
     changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
@@ -32,18 +30,8 @@ def command(
     folder = Path(out)
     if folder.exists() and not (folder / "prepared.json").is_file() and any(folder.iterdir()):
         raise UsageError("the folder is not empty and holds no prepared films", where=folder, remedy="name another")
-    masks = config.task == "segmentation"
-    films = open_manifest(config, masks=masks)
-    lungs = LungFinder.load(config.image.lung_model) if config.image.lungs != "none" else None
-    prepared = prepare(
-        films,
-        config.image,
-        masks=masks,
-        regions=lungs.region if lungs else None,
-        regions_key=lungs.sha256 if lungs else "",
-        out=folder,
-        skip_bad=skip_bad,
-    )
+    films = open_manifest(config, masks=config.task == "segmentation")
+    prepared, _ = prepare_films(config, films, out=folder, skip_bad=skip_bad)
     for group, files in prepared.files.items():
         click.echo(f"{group}: {len(films[films['split'] == group])} films in {len(files)} shards")
     click.echo(f"prepared films: {prepared.folder}")

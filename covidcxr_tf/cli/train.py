@@ -9,9 +9,6 @@ import click
 from covidcxr_tf.catalog import ARCHS, entry
 from covidcxr_tf.errors import UsageError
 
-#: Architecture -> config that `--arch` stands for, where the names differ.
-DEFAULT_CONFIGS = {"chexnet": "chexnet", "base": "base", "unet": "unet"}
-
 
 @click.command()
 @click.option("--arch", metavar="NAME", help=f"Architecture with its default config: {', '.join(ARCHS)}.")
@@ -55,7 +52,7 @@ def command(
     changes += [f"seed={seed}"] if seed is not None else []
     from covidcxr_tf.config import load_config
 
-    config = load_config(config_name or DEFAULT_CONFIGS.get(str(arch), str(arch)), changes, smoke=smoke)
+    config = load_config(config_name or str(arch), changes, smoke=smoke)  # each architecture has a config of its name
     if not config.data.manifest:
         click.echo(
             "no --data: training on SYNTHETIC films. What comes out shows that the tool works, and nothing about "

@@ -91,15 +91,7 @@ def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
     """
     masks = config.task == "segmentation"
     manifest = open_manifest(config, masks=masks)
-    lungs = LungFinder.load(config.image.lung_model) if config.image.lungs != "none" else None
-    prepared = prepare(
-        manifest,
-        config.image,
-        masks=masks,
-        regions=lungs.region if lungs else None,
-        regions_key=lungs.sha256 if lungs else "",
-        skip_bad=skip_bad,
-    )
+    prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
     attributes = manifest.attrs
     manifest = manifest[~manifest["path"].isin(_set_aside(prepared))]
     manifest.attrs = attributes
@@ -122,6 +114,29 @@ def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
     test = batches("test") if prepared.files.get("test") else None
     facts = _facts(config, manifest, lungs)
     return Datasets(manifest, prepared, batches("train", True), batches("validation"), test, lungs, facts)
+
+
+def prepare_films(
+    config: Config, manifest: pd.DataFrame, *, out: Path | None = None, skip_bad: int = 0
+) -> tuple[Prepared, LungFinder | None]:
+    """Return a manifest's shards, and the lung network that cropped the films where the config wants that.
+
+    Raises
+    ------
+    ImageError, WeightsError
+        For a film that cannot be read, or a lung network that is not there.
+    """
+    lungs = LungFinder.load(config.image.lung_model) if config.image.lungs != "none" else None
+    prepared = prepare(
+        manifest,
+        config.image,
+        masks=config.task == "segmentation",
+        regions=lungs.region if lungs else None,
+        regions_key=lungs.sha256 if lungs else "",
+        out=out,
+        skip_bad=skip_bad,
+    )
+    return prepared, lungs
 
 
 def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
