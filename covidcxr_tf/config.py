@@ -60,6 +60,7 @@ class ModelConfig(_Table):
     dropout: float = Field(0.2, ge=0, lt=1)
     head_units: int = Field(10, ge=1)
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
+    batch_norm_momentum: float = Field(0.99, ge=0, lt=1)  # weight of the past in the moving statistics, per step
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
 
 

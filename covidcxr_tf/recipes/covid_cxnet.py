@@ -51,7 +51,7 @@ def model(config: Config, *, synchronized: bool = False) -> keras.Model:
         if len(image.channels) != 3:
             raise ConfigError(f"{wanted.init} weights read three channels, image.channels names {len(image.channels)}")
         extra["normalise"] = None if config.compat == "authors" else IMAGENET
-    return resolve("archs", config.arch)(
+    built = resolve("archs", config.arch)(
         (image.size, image.size, len(image.channels)),
         len(config.class_names),
         weights=wanted.init,
@@ -60,6 +60,12 @@ def model(config: Config, *, synchronized: bool = False) -> keras.Model:
         seed=config.seed,
         **extra,
     )
+    for layer in built.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Keras's 0.99 follows weights that move little. From scratch, with some fifty steps an epoch, it lags so
+            # far behind that validation looks like chance for ten epochs; 0.9 does not.
+            layer.momentum = wanted.batch_norm_momentum
+    return built
 
 
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""From config to batches: class weights by hand, sources, splits, the synthetic default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covidcxr_tf.config import Config, load_config
+from covidcxr_tf.data.manifest import load_manifest, write_manifest
+from covidcxr_tf.errors import ManifestError, SplitError
+from covidcxr_tf.recipes.datasets import build_datasets, class_numbers, demo_manifest, loss_weights, open_manifest
+
+
+def config_for(manifest: Path | str, *changes: str) -> Config:
+    return load_config("base", [f"data.manifest={manifest}", "image.size=64", "image.tiles=4", *changes])
+
+
+def test_balanced_weights_by_hand() -> None:
+    # Training films: 3 of class 0, 1 of class 1. Weights 4 / (2 * 3) and 4 / (2 * 1); their mean over the four is 1.
+    targets = np.array([0, 0, 0, 1, 1, 1, 1], np.int32)
+    train = np.array([True] * 4 + [False] * 3)
+    weights = loss_weights(targets, train, load_config("base"))
+    np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2 / 3, 2, 2, 2, 2])
+    assert np.mean(weights[train]) == pytest.approx(1)
+    assert loss_weights(targets, train, load_config("base", ["train.class_weights=none"])) is None
+
+
+def test_a_class_without_training_films_is_named() -> None:
+    with pytest.raises(ManifestError, match="no training film of the class 'covid19'"):
+        loss_weights(np.array([0, 0, 1]), np.array([True, True, False]), load_config("base"))
+
+
+def test_class_numbers_follow_the_order_of_the_config() -> None:
+    labels = pd.DataFrame({"label": ["covid19", "normal", "covid19"]})
+    assert class_numbers(labels, ("normal", "covid19")).tolist() == [1, 0, 1]
+    assert class_numbers(labels, ("covid19", "normal")).tolist() == [0, 1, 0]
+
+
+def test_only_the_named_sources_are_used(phantoms: Path) -> None:
+    films = open_manifest(config_for(phantoms, "data.sources=['demo-north', 'demo-west']"))
+    assert set(films["source"]) == {"demo-north", "demo-west"}
+    assert films.index.tolist() == list(range(len(films)))
+    with pytest.raises(ManifestError, match="demo-north"):
+        open_manifest(config_for(phantoms, "data.sources=['nowhere']"))
+
+
+def test_a_split_in_the_manifest_is_kept_and_checked(phantoms: Path, tmp_path: Path) -> None:
+    films = load_manifest(phantoms)
+    patients = sorted(films["patient_id"].unique())
+    split = {patient: ("train", "validation", "test")[number % 3] for number, patient in enumerate(patients)}
+    films = films.assign(split=films["patient_id"].map(split))
+    path = write_manifest(films, tmp_path / "split.csv")
+    opened = open_manifest(config_for(path, f"data.root={phantoms.parent}"))
+    assert (opened["split"] == opened["patient_id"].map(split)).all()
+    torn = films.assign(split=["train", "validation"] * (len(films) // 2) + ["train"] * (len(films) % 2))
+    path = write_manifest(torn, tmp_path / "torn.csv")
+    with pytest.raises(SplitError):
+        open_manifest(config_for(path, f"data.root={phantoms.parent}"))
+
+
+def test_validation_and_test_films_carry_no_weights_and_no_augmentation(phantoms: Path) -> None:
+    sets = build_datasets(config_for(phantoms))
+    assert sets.training.weights is not None
+    assert sets.training.augment is not None
+    assert sets.test is not None
+    for judged in (sets.validation, sets.test):
+        assert judged.weights is None
+        assert judged.augment is None
+    rows = sum(batches.rows for batches in (sets.training, sets.validation, sets.test))
+    assert rows == len(sets.manifest)
+    assert sets.facts["synthetic"] is False
+    assert sets.facts["class_labels"] == {"normal": ["normal"], "covid19": ["covid19"]}
+
+
+def test_synthetic_films_are_made_once() -> None:
+    config = load_config("base", ["data.demo_patients=9", "data.demo_size=64"])
+    path = demo_manifest(config)
+    stamp = path.stat().st_mtime_ns
+    assert demo_manifest(config) == path
+    assert path.stat().st_mtime_ns == stamp
+    assert len(load_manifest(path)["patient_id"].unique()) == 9
