@@ -22,7 +22,7 @@ from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.region import lung_box
 from covidcxr_tf.models.files import load_model, model_digest
-from covidcxr_tf.models.shipped import find_shipped, shipped_models
+from covidcxr_tf.models.shipped import find_shipped, shipped_models, shipped_versions
 from covidcxr_tf.progress import Progress
 
 #: Shipped classifiers, in the order in which they are looked for when no model is named.
@@ -269,15 +269,15 @@ def _lungs_of(facts: dict[str, Any], file: Path) -> LungFinder | None:
     if not wanted or ImageConfig.model_validate(facts["image"]).lungs == "none":
         return None
     beside = file.parent / "lung_model.keras"
-    finder = LungFinder.load(beside if beside.is_file() else wanted["name"])
-    if finder.sha256 != wanted["sha256"]:
-        raise WeightsError(
-            f"was trained with the lung network {wanted['name']} {wanted['sha256'][:12]}, found {finder.sha256[:12]}",
-            where=file,
-            expected="the same lung network",
-            remedy=f"put it beside the model as {beside.name}",
-        )
-    return finder
+    for candidate in (beside, *shipped_versions(wanted["name"])):
+        if candidate.is_file() and model_digest(candidate) == wanted["sha256"]:
+            return LungFinder.load(candidate)
+    raise WeightsError(
+        f"was trained with the lung network {wanted['name']}, sha256 {wanted['sha256'][:12]}, which is not here",
+        where=file,
+        expected="the same lung network",
+        remedy=f"put it beside the model as {beside.name}",
+    )
 
 
 def describe(loaded: LoadedModel | HierarchicalModel) -> str:

@@ -51,10 +51,19 @@ def find_shipped(name: str) -> Path:
     )
 
 
+def shipped_versions(name: str) -> list[Path]:
+    """Return the path of ``model.keras`` of every version of `name`, newest first, in the order of the places."""
+    return [path for folder in model_folders() for path in _versions(folder / name)]
+
+
 def _newest(folder: Path) -> Path | None:
-    """Return the model file of the highest version; versions are numbers: 10 is newer than 9."""
+    return next(iter(_versions(folder)), None)
+
+
+def _versions(folder: Path) -> list[Path]:
+    """Return the model files, highest version first; versions are numbers: 10 is newer than 9."""
     if not folder.is_dir():
-        return None
+        return []
     versions = {int(path.name): path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()}
     files = [versions[version] / MODEL_FILE for version in sorted(versions, reverse=True)]
-    return next((path for path in files if path.is_file()), None)
+    return [path for path in files if path.is_file()]

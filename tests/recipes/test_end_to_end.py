@@ -24,17 +24,6 @@ RUN_FILES = {
 SMALL = ("--set", "image.size=32", "--set", "image.tiles=4", "--set", "train.batch_size=8")
 
 
-@pytest.fixture(scope="module")
-def base_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the run folder of the base model, two classes, two epochs."""
-    from covidcxr_tf.recipes.execute import execute
-
-    changes = [f"data.manifest={phantoms}", "image.size=64", "image.tiles=4", "train.epochs=2", "train.batch_size=8"]
-    out = tmp_path_factory.mktemp("runs") / "base"
-    execute(load_config("base", changes), out)
-    return out
-
-
 def test_a_run_folder_holds_what_the_contract_says(base_run: Path) -> None:
     assert {path.name for path in base_run.iterdir()} >= RUN_FILES
     for name in ("environment.json", "metrics.json", "card.json"):
