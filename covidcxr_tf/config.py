@@ -105,9 +105,9 @@ class Config(_Table):
     name: str
     recipe: str
     arch: str
-    task: Literal["classification", "segmentation", "multilabel", "hierarchical"] = "classification"
+    task: Literal["classification", "segmentation", "hierarchical"] = "classification"
     compat: Literal["ours", "paper", "authors"] = "ours"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
     classes: dict[str, tuple[str, ...]] = {}
     positive: str = ""  # class that sensitivities, ROC curves and cut-offs are about; empty: the last one
     data: DataConfig = DataConfig()
@@ -127,6 +127,13 @@ class Config(_Table):
             raise ValueError(f"recipe '{self.recipe}' is unknown; expected {', '.join(RECIPES)}")
         if self.task in ("classification", "hierarchical") and len(self.classes) < 2:
             raise ValueError('classes needs at least two entries, as in [classes] normal = ["normal"]')
+        if self.task == "segmentation" and self.image.lungs != "none":
+            raise ValueError("image.lungs must be none for segmentation: the masks cover the whole film")
+        scores = {"segmentation": ("val_loss", "val_dice")}.get(self.task, ("val_loss", "val_accuracy", "val_auroc"))
+        if self.train.monitor not in scores:
+            raise ValueError(
+                f"train.monitor '{self.train.monitor}' is no score of {self.task}; expected {', '.join(scores)}"
+            )
         seen: dict[str, str] = {}
         for name, labels in self.classes.items():
             for label in labels:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield aside
         _flush(aside)
         # mkstemp makes files only the user can read; a result is as readable as the user's umask says.
-        aside.chmod(0o666 & ~_umask())
+        aside.chmod(0o666 & ~umask())
         os.replace(aside, target)
         _flush(target.parent)
     finally:
@@ -66,6 +66,26 @@ def plain(value: Any) -> Any:
     return value
 
 
+def distinct_stems(paths: Sequence[str | Path]) -> list[str]:
+    """Return one stem a film, so that ``a/film.png``, ``b/film.png`` and ``film.jpg`` write to files of their own.
+
+    The first film of a name keeps it; later ones get ``_2``, ``_3`` and so on, passing over names that are taken. Names
+    that differ in case only count as the same: some file systems think so.
+    """
+    stems = [Path(path).stem for path in paths]
+    taken: set[str] = set()
+    own = {stem.casefold() for stem in stems}
+    result = []
+    for stem in stems:
+        choice, number = stem, 1
+        while choice.casefold() in taken or (number > 1 and choice.casefold() in own):
+            number += 1
+            choice = f"{stem}_{number}"
+        taken.add(choice.casefold())
+        result.append(choice)
+    return result
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -74,7 +94,8 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the process's file mode mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

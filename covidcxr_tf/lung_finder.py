@@ -7,6 +7,7 @@ largest components, holes filled) is what `segment` writes and what the quality 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.masks import MaskQuality, clean_mask, mask_quality
 from covidcxr_tf.lungs.region import lung_region
 from covidcxr_tf.models.files import load_model, model_digest
-from covidcxr_tf.models.shipped import find_shipped
+from covidcxr_tf.models.shipped import find_shipped, shipped_models
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,38 @@ class LungFinder:
 
 
 def model_file(name: str | Path) -> Path:
-    """Return the ``.keras`` file behind a path, a run folder or a shipped name.
+    """Return the ``.keras`` file behind a shipped name, a run folder or a path.
+
+    Text of one word (no separator, no suffix) that is a shipped model's name is that model, whatever lies in the
+    working folder; ``./NAME`` or a `Path` is a path first.
 
     Raises
     ------
     WeightsError
-        If nothing is there.
+        If nothing is there, or the folder holds the two levels of a hierarchical run.
     """
     path = Path(name)
+    # Of the text: a Path has lost the "./" that says that a folder is meant.
+    bare = "/" not in str(name) and os.sep not in str(name) and path.suffix == ""
+    if bare and isinstance(name, str) and name in shipped_models():
+        return find_shipped(name)
     if path.is_dir():
-        if (path / "model.keras").is_file():
-            return path / "model.keras"
-        raise WeightsError("no model.keras in this folder", where=path, expected="a run folder or a .keras file")
+        return _in_folder(path)
     if path.is_file():
         return path
-    if len(path.parts) == 1 and path.suffix == "":
+    if bare:
         return find_shipped(str(name))
     raise WeightsError("no such file", where=path, expected="a run folder, a .keras file or a shipped model's name")
+
+
+def _in_folder(folder: Path) -> Path:
+    if (folder / "model.keras").is_file():
+        return folder / "model.keras"
+    if (folder / "level_1" / "model.keras").is_file():
+        raise WeightsError(
+            "two-level run",
+            where=folder,
+            expected="one model",
+            remedy=f"name a level's folder: {folder / 'level_1'} or {folder / 'level_2'}",
+        )
+    raise WeightsError("no model.keras in this folder", where=folder, expected="a run folder or a .keras file")

@@ -192,12 +192,19 @@ def load_model_for_films(path: str | Path | None = None) -> LoadedModel:
     if path is not None:
         return LoadedModel.load(path)
     shipped = shipped_models()
-    return LoadedModel.load(find_shipped(next((name for name in DEFAULTS if name in shipped), DEFAULTS[0])))
+    chosen = next((name for name in DEFAULTS if name in shipped), None)
+    if chosen is None:
+        raise WeightsError(
+            f"no shipped classifier ({' or '.join(DEFAULTS)}) is here",
+            remedy="name a run folder with --model, or set COVIDCXR_MODELS to the folder of shipped models",
+        )
+    return LoadedModel.load(find_shipped(chosen))
 
 
 def load_any(path: str | Path | None = None) -> LoadedModel | HierarchicalModel:
     """Return a classifier, or a hierarchical one where the run folder holds two levels."""
-    if path is not None and (Path(path) / "level_1" / "model.keras").is_file():
+    is_name = isinstance(path, str) and path in shipped_models()
+    if path is not None and not is_name and (Path(path) / "level_1" / "model.keras").is_file():
         folder = Path(path)
         return HierarchicalModel(LoadedModel.load(folder / "level_1"), LoadedModel.load(folder / "level_2"), folder)
     return load_model_for_films(path)
@@ -278,6 +285,14 @@ def _lungs_of(facts: dict[str, Any], file: Path) -> LungFinder | None:
         expected="the same lung network",
         remedy=f"put it beside the model as {beside.name}",
     )
+
+
+def class_labels(loaded: LoadedModel | HierarchicalModel) -> dict[str, list[str]]:
+    """Return class -> the manifest labels that it takes in, as the model was trained."""
+    if isinstance(loaded, HierarchicalModel):
+        first, second = class_labels(loaded.first), class_labels(loaded.second)
+        return {loaded.classes[0]: first[loaded.classes[0]], **second}
+    return loaded.facts.get("class_labels") or {name: [name] for name in loaded.classes}
 
 
 def describe(loaded: LoadedModel | HierarchicalModel) -> str:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,8 @@ import pandas as pd
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, write_manifest
-from covidcxr_tf.errors import DataError, ImageError, RunFailed
-from covidcxr_tf.files import write_json
+from covidcxr_tf.errors import DataError, ImageError, RunFailed, UsageError
+from covidcxr_tf.files import umask, write_json
 from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image, read_mask
@@ -54,13 +55,16 @@ class Prepared:
     folder : Path
         Where the shards, ``manifest.csv`` and ``prepared.json`` lie.
     manifest : DataFrame
-        The rows that were prepared; a record's ``row`` is the index here.
+        The caller's rows; a record's ``row`` is the index here. Shards hold pixels only: labels are always those of
+        the manifest at hand, never those of the run that filled the cache.
     files : dict
         Group (``train``, ``fold_1``...) -> shard files.
     size, channels : int
         Shape of an image: (size, size, channels), uint8.
     masks : bool
         Whether each record holds a mask.
+    quarantine : tuple of str
+        ``path`` of the films that could not be read; they are in no shard.
     """
 
     folder: Path
@@ -69,6 +73,16 @@ class Prepared:
     size: int
     channels: int
     masks: bool
+    quarantine: tuple[str, ...] = ()
+    group_by: str = "split"
+
+    def kept(self) -> np.ndarray:
+        """Return for each row of the manifest whether its film is in a shard, bool (rows,)."""
+        return ~self.manifest["path"].isin(self.quarantine).to_numpy()
+
+    def count(self, *groups: str) -> int:
+        """Return the number of films in some groups' shards."""
+        return int((self.manifest[self.group_by].isin(groups).to_numpy() & self.kept()).sum())
 
 
 def cache_folder() -> Path:
@@ -117,12 +131,14 @@ def prepare(
     """
     if image.lungs != "none" and regions is None:
         raise DataError("the config wants lungs, but there is nothing to find them with", expected="a lung model")
-    key = _key(manifest, image, masks, regions_key, group_by)
-    folder = out if out is not None else cache_folder() / "prepared" / key[:24]
-    found = _open(folder, key)
-    if found is not None and _quarantined(folder) <= skip_bad:
+    reference = reference_histogram(image)
+    key = _key(manifest, image, masks, regions_key, group_by, reference)
+    folder = (out if out is not None else cache_folder() / "prepared" / key[:24]).resolve()
+    found = _open(folder, key, manifest, group_by)
+    if found is not None and len(found.quarantine) <= skip_bad:
         return found
-    reference = _reference(image)
+
+    _written(folder)  # refuses a folder with anything else in it before the work, not after
 
     def work(row: int) -> tuple[int, bytes, bytes] | tuple[int, ImageError]:
         try:
@@ -131,7 +147,7 @@ def prepare(
             return row, bad
 
     _write(manifest, folder, work, key, image, masks, group_by, skip_bad)
-    made = _open(folder, key)
+    made = _open(folder, key, manifest, group_by)
     if made is None:
         raise RunFailed("prepared films cannot be read back", where=folder, remedy="check the disk and run again")
     return made
@@ -184,12 +200,15 @@ def _write(
         if not any(files.values()):
             raise DataError("no film could be prepared", where=manifest.attrs.get("manifest"))
         write_manifest(manifest, aside / "manifest.csv")
+        for film in bad:
+            print(f"set aside: {film['reason']}", file=sys.stderr)
         if bad:
             pd.DataFrame(bad).to_csv(aside / "quarantine.csv", index=False)
         shape = {"size": image.size, "channels": len(image.channels)}
         write_json(aside / "prepared.json", {"schema_version": 1, "key": key, "files": files, "masks": masks, **shape})
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
+        # mkdtemp makes folders only the user can enter; a cache may be shared.
+        aside.chmod(0o777 & ~umask())
+        _take_place(aside, folder, key)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -247,34 +266,84 @@ def _write_shards(folder: Path, group: str, films: Iterator[tuple[int, bytes, by
     return names
 
 
-def _open(folder: Path, key: str) -> Prepared | None:
+def _take_place(aside: Path, folder: Path, key: str) -> None:
+    """Rename `aside` to `folder`; of an older preparation there only what it had written is removed."""
+    written = _written(folder)
+    if folder.is_dir():
+        if written and json.loads((folder / "prepared.json").read_text())["key"] == key and not _names(aside) - written:
+            # Another process was first, with the same films and settings: its shards may be in use already.
+            return
+        for name in written:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    try:
+        os.rename(aside, folder)
+    except OSError:
+        if not (folder / "prepared.json").is_file():  # otherwise another process was quicker
+            raise
+
+
+def _written(folder: Path) -> set[str]:
+    """Return the files of an older preparation in a folder, which may hold nothing else."""
+    if not folder.is_dir():
+        return set()
+    written = _names(folder)
+    others = sorted(path.name for path in folder.iterdir() if path.name not in written)
+    if others:
+        raise UsageError(
+            f"the folder holds {others[0]}, which is no prepared film", where=folder, remedy="name another folder"
+        )
+    return written
+
+
+def _names(folder: Path) -> set[str]:
+    """Return the files that a preparation wrote into a folder; empty where there is none."""
+    try:
+        facts = json.loads((folder / "prepared.json").read_text())
+        shards = {name for names in facts["files"].values() for name in names}
+    except (OSError, ValueError, KeyError):
+        return set()
+    rest = {"prepared.json", "manifest.csv", "quarantine.csv"}
+    return (shards | rest) & {path.name for path in folder.iterdir()}
+
+
+def _open(folder: Path, key: str, manifest: pd.DataFrame, group_by: str) -> Prepared | None:
     try:
         facts = json.loads((folder / "prepared.json").read_text())
         if facts["key"] != key:
             return None
-        manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
     except (OSError, ValueError, KeyError):
         return None
     files = {group: [folder / name for name in names] for group, names in facts["files"].items()}
     if not all(path.is_file() for paths in files.values() for path in paths):
         return None
-    return Prepared(folder, manifest, files, facts["size"], facts["channels"], facts["masks"])
-
-
-def _quarantined(folder: Path) -> int:
     listed = folder / "quarantine.csv"
-    return len(pd.read_csv(listed)) if listed.is_file() else 0
+    quarantine = tuple(pd.read_csv(listed, dtype=str)["path"]) if listed.is_file() else ()
+    shape = (facts["size"], facts["channels"])
+    return Prepared(folder, manifest, files, *shape, facts["masks"], quarantine, group_by)
 
 
-def _reference(image: ImageConfig) -> np.ndarray | None:
+def reference_histogram(image: ImageConfig) -> np.ndarray | None:
+    """Return the pixel counts (256,) that films are matched to, or None.
+
+    The reference film is taken through the same resizing as every film, but whole: its lungs need not be found.
+    """
     if not image.histogram_reference:
         return None
-    return histogram(to_uint8(read_image(image.histogram_reference)))
+    film = read_image(image.histogram_reference)
+    return histogram(to_uint8(resize(film, (image.size, image.size))))
 
 
-def _key(manifest: pd.DataFrame, image: ImageConfig, masks: bool, regions_key: str, group_by: str) -> str:
+def _key(
+    manifest: pd.DataFrame,
+    image: ImageConfig,
+    masks: bool,
+    regions_key: str,
+    group_by: str,
+    reference: np.ndarray | None,
+) -> str:
     """Return a digest of all that decides the bytes of the shards."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if reference is None else reference.tobytes())
     digest.update(json.dumps([LAYOUT, image.model_dump(mode="json"), masks, regions_key], sort_keys=True).encode())
     columns = ["path", "mask_path"] if masks else ["path"]
     for row in range(len(manifest)):

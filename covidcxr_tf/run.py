@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covidcxr_tf.data.manifest import load_manifest, map_classes
-from covidcxr_tf.errors import ImageError, SplitError, UsageError
+from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.errors import ImageError, UsageError
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.predict import HierarchicalModel, LoadedModel, load_any, load_model_for_films, predict_manifest
+from covidcxr_tf.predict import (
+    HierarchicalModel,
+    LoadedModel,
+    class_labels,
+    load_model_for_films,
+    predict_manifest,
+)
 from covidcxr_tf.segmentation_files import films_of
 
 Film = np.ndarray | str | Path
@@ -80,40 +86,6 @@ def predict_inputs(
         manifest = pd.DataFrame({"path": [os.path.relpath(file, common) for file in files]})
         manifest.attrs.update(root=common, manifest="the films named")
     return predict_manifest(loaded, manifest, skip_bad=skip_bad)
-
-
-def predict_table_for(model: str, manifest: str, split: str | None = None, root: str | None = None) -> pd.DataFrame:
-    """Return the predictions table of a model on a manifest's films, or on those of one split.
-
-    Labels are mapped to the model's classes as in its training; films of other labels are left out.
-
-    Raises
-    ------
-    ManifestError, SplitError, WeightsError, ImageError
-        For a manifest, split, model or film that cannot be used.
-    """
-    loaded = load_any(model)
-    films = load_manifest(manifest, root=root)
-    attributes = films.attrs
-    films = map_classes(films, class_labels(loaded)).reset_index(drop=True)
-    films.attrs = attributes
-    if split is not None:
-        if "split" not in films:
-            raise SplitError("no column 'split'", where=manifest, remedy="make one with `covidcxr data split`")
-        films = films[films["split"] == split].reset_index(drop=True)
-        films.attrs = attributes
-        if films.empty:
-            raise SplitError(f"no film in the split '{split}'", where=manifest, expected="train, validation or test")
-    table, _ = predict_manifest(loaded, films)
-    return table
-
-
-def class_labels(loaded: LoadedModel | HierarchicalModel) -> dict[str, list[str]]:
-    """Return class -> the manifest labels that it takes in, as the model was trained."""
-    if isinstance(loaded, HierarchicalModel):
-        first, second = class_labels(loaded.first), class_labels(loaded.second)
-        return {loaded.classes[0]: first[loaded.classes[0]], **second}
-    return loaded.facts.get("class_labels") or {name: [name] for name in loaded.classes}
 
 
 def _known_labels(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel) -> pd.DataFrame:

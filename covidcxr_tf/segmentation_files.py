@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
+from covidcxr_tf.data.paths import is_inside, real_path
+from covidcxr_tf.data.schema import PATH_COLUMNS
 from covidcxr_tf.errors import ImageError, UsageError
-from covidcxr_tf.files import replacing, write_json
+from covidcxr_tf.files import distinct_stems, plain, replacing, write_json
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import find_images, read_image
-from covidcxr_tf.lung_finder import LungFinder, Segmentation
 from covidcxr_tf.progress import Progress
+
+if TYPE_CHECKING:
+    from covidcxr_tf.lung_finder import LungFinder, Segmentation
 
 #: Outline of the lungs on an overlay, blue-green-red: a yellow that colour-blind readers see on grey.
 OUTLINE = (66, 228, 240)
+MASKS, OVERLAYS, MANIFEST, DOCUMENT = "masks", "overlays", "manifest.csv", "segmentation.json"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Segmented:
 
     Attributes
     ----------
-    rows : list of dict
-        One a film: path, mask_path, overlay, quality.
+    document : dict
+        What ``segmentation.json`` holds: schema_version, model, manifest, root (from the folder of the file), and
+        films with film (from the root), mask_path, overlay (from the folder), size and lung_mask_quality.
     manifest : Path
         The new manifest.
     root : Path
@@ -40,10 +46,15 @@ class Segmented:
         Films that could not be read.
     """
 
-    rows: list[dict[str, Any]]
+    document: dict[str, Any]
     manifest: Path
     root: Path
     bad: list[ImageError]
+
+
+def is_manifest(name: str | Path) -> bool:
+    """Return whether a name is a manifest's: CSV or Parquet by its suffix."""
+    return Path(name).suffix.lower() in (".csv", ".parquet", ".pq")
 
 
 def films_of(inputs: Sequence[str], root: str | None = None) -> pd.DataFrame:
@@ -54,7 +65,7 @@ def films_of(inputs: Sequence[str], root: str | None = None) -> pd.DataFrame:
     UsageError
         If a manifest is mixed with other inputs, or nothing is found.
     """
-    manifests = [name for name in inputs if Path(name).suffix.lower() in (".csv", ".parquet", ".pq")]
+    manifests = [name for name in inputs if is_manifest(name)]
     if manifests:
         if len(inputs) > 1:
             raise UsageError("a manifest stands alone", expected="one manifest, or films and folders")
@@ -82,13 +93,16 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
 
     Raises
     ------
+    UsageError
+        If a file that came in would be replaced; nothing has been written then.
     ImageError
         For an unreadable film beyond `skip_bad`.
     """
     folder = Path(out).resolve()
-    for name in ("masks", "overlays"):
+    _refuse_to_replace(films, folder)
+    for name in (MASKS, OVERLAYS):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    stems = unique_stems(films["file"])
+    stems = distinct_stems(films["file"].tolist())
     progress = Progress(len(films), "segment")
     rows, kept, bad = [], [], []
     for index, file, stem in zip(films.index, films["file"], stems, strict=True):
@@ -104,27 +118,68 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
         kept.append(index)
     progress.close()
     root = Path(os.path.commonpath([folder, *(str(Path(row["file"]).parent) for row in rows)]))
-    table = films.loc[kept].drop(columns=["file"])
-    table = table.assign(
+    document = plain(
+        {
+            "schema_version": 1,
+            "model": finder.identity(),
+            "manifest": MANIFEST,
+            "root": os.path.relpath(root, folder),
+            "films": [_public(row, root) for row in rows],
+        }
+    )
+    write_json(folder / DOCUMENT, document)
+    manifest = write_manifest(_rebased(films.loc[kept], rows, folder, root), folder / MANIFEST)
+    return Segmented(document, manifest, root, bad)
+
+
+def _rebased(films: pd.DataFrame, rows: list[dict[str, Any]], folder: Path, root: Path) -> pd.DataFrame:
+    """Return the rows of the new manifest: those that came, with paths from `root`, the masks and their verdicts."""
+    table = films.drop(columns=["file"])
+    if "heart_mask_path" in films:
+        table["heart_mask_path"] = [_heart_mask(films, row, root) for row in films.index]
+    return table.assign(
         path=[os.path.relpath(row["file"], root) for row in rows],
         mask_path=[os.path.relpath(folder / row["mask_path"], root) for row in rows],
         lung_quality=[row["lung_mask_quality"]["score"] for row in rows],
         lung_verdict=[row["lung_mask_quality"]["verdict"] for row in rows],
     )
-    document = {"schema_version": 1, "model": finder.identity(), "films": [_public(row) for row in rows]}
-    write_json(folder / "segmentation.json", document)
-    return Segmented(rows, write_manifest(table, folder / "manifest.csv"), root, bad)
 
 
-def unique_stems(files: Iterable[str]) -> list[str]:
-    """Return a file name without suffix for each film; films of the same name in several folders get a number."""
-    seen: dict[str, int] = {}
-    stems = []
-    for file in files:
-        stem = Path(file).stem
-        seen[stem] = seen.get(stem, 0) + 1
-        stems.append(stem if seen[stem] == 1 else f"{stem}_{seen[stem]}")
-    return stems
+def _heart_mask(films: pd.DataFrame, row: int, root: Path) -> str:
+    """Return the path of a heart's mask from `root`; empty where there is none or it lies elsewhere."""
+    if not films.loc[row, "heart_mask_path"]:
+        return ""
+    path = film_path(films, row, "heart_mask_path")
+    return os.path.relpath(path, root) if is_inside(str(path), str(root)) else ""
+
+
+def _refuse_to_replace(films: pd.DataFrame, folder: Path) -> None:
+    """Raise UsageError where a file that `segment_films` writes to `folder` would take the place of one that came."""
+    manifest, came = folder / MANIFEST, films.attrs.get("manifest")
+    if came is not None and manifest.exists() and manifest.samefile(came):
+        raise UsageError("the new manifest would replace this one", where=came, remedy="name another --out")
+    if manifest.exists() and not (folder / DOCUMENT).exists():
+        raise UsageError("a manifest that `segment` did not write", where=manifest, remedy="name another --out")
+    written = [os.path.realpath(folder / name) for name in (MASKS, OVERLAYS)]
+    known: dict[str, str] = {}
+    for path in _files_that_came(films):
+        # Renaming a file into place replaces a link, not what it leads to: both may not lie there.
+        place = real_path(os.path.dirname(path), known)
+        if any(is_inside(there, own) for there in (place, os.path.realpath(path)) for own in written):
+            raise UsageError(
+                "a film or mask that came lies where masks and overlays are written",
+                where=path,
+                remedy="name another --out",
+            )
+
+
+def _files_that_came(films: pd.DataFrame) -> Iterator[str]:
+    """Give the absolute paths of films and masks, links not followed where the manifest names them."""
+    yield from films["file"]
+    for column in PATH_COLUMNS:
+        for cell in films.get(column, ()):
+            if cell:
+                yield os.path.join(films.attrs["root"], cell)
 
 
 def outlined(film: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -135,7 +190,7 @@ def outlined(film: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _write_one(film: np.ndarray, found: Segmentation, folder: Path, stem: str, file: str) -> dict[str, Any]:
-    mask_path, overlay = f"masks/{stem}.png", f"overlays/{stem}.png"
+    mask_path, overlay = f"{MASKS}/{stem}.png", f"{OVERLAYS}/{stem}.png"
     for name, picture in ((mask_path, found.mask * np.uint8(255)), (overlay, outlined(film, found.mask))):
         with replacing(folder / name) as aside:
             aside.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -148,6 +203,7 @@ def _write_one(film: np.ndarray, found: Segmentation, folder: Path, stem: str, f
     }
 
 
-def _public(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the film's name instead of its place on this machine."""
-    return {"film": Path(row["file"]).name, **{key: value for key, value in row.items() if key != "file"}}
+def _public(row: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Return a row with the film's path from the root instead of its place on this machine."""
+    film = Path(os.path.relpath(row["file"], root)).as_posix()
+    return {"film": film, **{key: value for key, value in row.items() if key != "file"}}

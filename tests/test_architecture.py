@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("train", "predict", "evaluate", "segmentation_files"),
     ("explain", "export"),
     ("report", "audit", "serving"),
-    ("run", "doctor"),
+    ("judging", "run", "doctor"),
     ("recipes",),
     ("cli",),
 )

@@ -52,6 +52,9 @@ def test_contract_defaults_of_chexnet() -> None:
         ("classes={a=['normal']}", "at least two"),
         ("classes={a=['normal'], b=['normal']}", "label 'normal' is in the classes 'a' and 'b'"),
         ("novalue", "is no override"),
+        ("seed=-1", "seed"),
+        ("train.monitor=val_lss", "train.monitor 'val_lss' is no score of classification; expected val_loss"),
+        ("task=segmentation", "image.lungs must be none for segmentation"),
     ],
 )
 def test_refusals_name_the_key_and_what_was_expected(override: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
-from covidcxr_tf.errors import DataError, ImageError
+from covidcxr_tf.errors import DataError, ImageError, UsageError
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.region import lung_box
@@ -97,13 +98,45 @@ def test_the_cache_is_used_until_a_film_or_the_config_changes(films: pd.DataFram
     assert prepare(films, IMAGE).folder == first.folder
     assert (first.folder / "prepared.json").stat().st_mtime_ns == stamp
     assert prepare(films, IMAGE.model_copy(update={"gamma": 2.0})).folder != first.folder
-    # Labels are not in the shards: other classes share them.
-    assert prepare(films.assign(label="x"), IMAGE).folder == first.folder
+    # Labels are not in the shards: other classes share them, and are never those of the run before.
+    relabelled = prepare(films.assign(label="x"), IMAGE)
+    assert relabelled.folder == first.folder
+    assert set(relabelled.manifest["label"]) == {"x"}
     moved = films.assign(split=["validation"] * 4 + ["train"] * 8)
     moved.attrs = films.attrs
     assert prepare(moved, IMAGE).folder != first.folder
     next(iter(first.files["train"])).unlink()
     assert next(iter(prepare(films, IMAGE).files["train"])).is_file()
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(films: pd.DataFrame, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(films, IMAGE, out=out)
+    prepare(films, IMAGE.model_copy(update={"gamma": 2.0}), out=out)  # its own older shards may go
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        prepare(films, IMAGE.model_copy(update={"gamma": 2.5}), out=out)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "prepared.json").is_file()
+
+
+def test_two_preparations_of_one_folder_leave_one_whole(films: pd.DataFrame, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: prepare(films, IMAGE, out=out), range(2)))
+    for prepared in done:
+        assert sorted(pixels(prepared, "train")) == list(range(8))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_another_reference_film_under_the_same_name_is_noticed(films: pd.DataFrame, tmp_path: Path) -> None:
+    reference = tmp_path / "reference.png"
+    image = IMAGE.model_copy(update={"histogram_reference": str(reference)})
+    folders = []
+    for row in (0, 1):
+        reference.write_bytes(film_path(films, row).read_bytes())
+        folders.append(prepare(films, image).folder)
+    assert folders[0] != folders[1]
 
 
 @pytest.fixture
@@ -129,6 +162,9 @@ def test_a_bad_film_is_set_aside_when_asked_and_named(spoiled: pd.DataFrame, tmp
     assert sorted(pixels(prepared, "train")) == [0, 1, 3, 4, 5, 6, 7]
     quarantine = pd.read_csv(prepared.folder / "quarantine.csv")
     assert quarantine["path"].tolist() == ["2.png"]
+    assert prepared.quarantine == ("2.png",)
+    assert (prepared.count("train"), prepared.count("validation")) == (7, 4)
+    assert Batches(prepared, ("train",), np.zeros(12, np.int32), None, 4).rows == 7
     assert "2.png" in quarantine["reason"][0]
     # Whoever allows no bad film may not be handed shards that lack one.
     with pytest.raises(ImageError):

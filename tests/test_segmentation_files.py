@@ -3,21 +3,126 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from covidcxr_tf.data.manifest import film_path, load_manifest
 from covidcxr_tf.errors import ImageError, UsageError
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.segmentation_files import films_of, outlined, segment_films, unique_stems
+from covidcxr_tf.segmentation_files import films_of, is_manifest, outlined, segment_films
 
 
-def test_films_of_one_name_keep_apart() -> None:
-    assert unique_stems(["a/x.png", "b/x.jpg", "b/y.png", "c/x.png"]) == ["x", "x_2", "y", "x_3"]
+@pytest.fixture
+def own(phantoms: Path, tmp_path: Path) -> Path:
+    """Return the manifest of a user's own folder: three films with masks of lungs and hearts."""
+    folder = tmp_path / "own"
+    shutil.copytree(phantoms.parent, folder)
+    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False).head(3)
+    table.to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return path -> content of all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(films: pd.DataFrame, out: Path, whole: Path, words: str) -> None:
+    """Segmenting must stop before anything below `whole` changes; no network is needed to say so."""
+    before = contents(whole)
+    with pytest.raises(UsageError, match=words) as fault:
+        segment_films(films, Mock(spec=["segment", "identity"]), out)
+    assert "--out" in str(fault.value)
+    assert contents(whole) == before
+
+
+def test_films_of_one_name_get_files_of_their_own(shipped_lungs: Path, phantoms: Path, tmp_path: Path) -> None:
+    film = film_path(load_manifest(phantoms), 0).read_bytes()
+    names = ["a/x.png", "b/x.png", "c/x_2.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(film)
+    done = segment_films(films_of([str(tmp_path / name) for name in names]), LungFinder.load(), tmp_path / "out")
+    assert [row["film"] for row in done.document["films"]] == names
+    masks = [row["mask_path"] for row in done.document["films"]]
+    assert masks == ["masks/x.png", "masks/x_3.png", "masks/x_2.png"]
+    assert sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir()) == ["x.png", "x_2.png", "x_3.png"]
+
+
+def test_the_manifest_that_came_is_not_replaced(own: Path, tmp_path: Path) -> None:
+    refused(films_of([str(own)]), own.parent, own.parent, r"manifest\.csv: the new manifest would replace")
+    # The same file by another name, and a folder whose manifest nobody named.
+    link = tmp_path / "link"
+    link.symlink_to(own.parent)
+    refused(films_of([str(own)]), link, own.parent, "would replace")
+    refused(films_of([str(film_path(films_of([str(own)]), 0).parent)]), own.parent, own.parent, "did not write")
+
+
+@pytest.mark.parametrize("column", ["path", "mask_path", "heart_mask_path"])
+@pytest.mark.parametrize("folder", ["masks", "overlays"])
+def test_films_and_masks_that_came_are_not_replaced(own: Path, tmp_path: Path, column: str, folder: str) -> None:
+    out = tmp_path / "out"
+    (out / folder).mkdir(parents=True)
+    table = pd.read_csv(own, dtype=str, keep_default_na=False).assign(mask_path="", heart_mask_path="")
+    moved = out / folder / "x.png"
+    moved.write_bytes(film_path(films_of([str(own)]), 2).read_bytes())
+    table["path"] = [f"own/{path}" for path in table["path"]]
+    table.loc[2, column] = str(moved.relative_to(tmp_path))
+    table.to_csv(own, index=False)
+    refused(films_of([str(own)], str(tmp_path)), out, tmp_path, rf"{folder}/x\.png: a film or mask that came")
+
+
+def test_a_link_in_masks_is_not_replaced_either(own: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    mask = film_path(films_of([str(own)]), 0, "mask_path")
+    (tmp_path / "out" / "masks" / mask.name).symlink_to(mask)
+    table = pd.read_csv(own, dtype=str, keep_default_na=False).head(1).drop(columns="heart_mask_path")
+    table = table.assign(path="own/" + table["path"], mask_path=f"out/masks/{mask.name}")
+    table.to_csv(own, index=False)
+    refused(films_of([str(own)], str(tmp_path)), tmp_path / "out", tmp_path, "a film or mask that came")
+
+
+def test_results_of_an_earlier_time_are_replaced(shipped_lungs: Path, own: Path, tmp_path: Path) -> None:
+    films, finder, out = films_of([str(own)]), LungFinder.load(), tmp_path / "out"
+    segment_films(films.head(1), finder, out)
+    done = segment_films(films, finder, out)
+    assert len(load_manifest(done.manifest, root=done.root)) == 3
+
+
+def test_heart_masks_are_found_from_the_new_root(shipped_lungs: Path, own: Path, tmp_path: Path) -> None:
+    films = films_of([str(own)])
+    films.loc[1, "heart_mask_path"] = ""
+    done = segment_films(films, LungFinder.load(), tmp_path / "out")
+    assert done.root == tmp_path
+    made = load_manifest(done.manifest, root=done.root)
+    for row in (0, 2):
+        assert film_path(made, row, "heart_mask_path") == film_path(films, row, "heart_mask_path")
+        assert film_path(made, row, "heart_mask_path").is_file()
+    assert made.loc[1, "heart_mask_path"] == ""
+
+
+def test_heart_masks_outside_the_new_root_are_dropped(shipped_lungs: Path, own: Path) -> None:
+    films = films_of([str(own)])
+    done = segment_films(films, LungFinder.load(), film_path(films, 0).parent / "lungs")
+    assert done.root == film_path(films, 0).parent
+    made = load_manifest(done.manifest, root=done.root)
+    assert made["heart_mask_path"].tolist() == [""] * 3
+    assert made["path"].tolist() == [Path(path).name for path in films["path"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.csv", True), ("A.CSV", True), ("b.parquet", True), ("csv", False), ("a.png", False)]
+)
+def test_a_manifest_is_known_by_its_suffix(name: str, expected: bool) -> None:
+    assert is_manifest(name) is expected
 
 
 def test_an_outline_is_drawn_and_the_film_left_alone_elsewhere() -> None:
@@ -43,7 +148,11 @@ def test_masks_lie_beside_a_manifest_that_finds_films_and_masks(
         np.testing.assert_array_equal(mask, LungFinder.load().segment(film).mask)
     document = json.loads((tmp_path / "out" / "segmentation.json").read_text())
     assert [film["lung_mask_quality"]["verdict"] for film in document["films"]] == made["lung_verdict"].tolist()
-    # Names of films, not places on this machine.
+    assert document == done.document
+    # Films from the root of the manifest, which is named from the document's own folder: no place on this machine.
+    assert [film["film"] for film in document["films"]] == made["path"].tolist()
+    assert (tmp_path / "out" / document["root"]).resolve() == done.root
+    assert load_manifest(tmp_path / "out" / document["manifest"], root=done.root).equals(made)
     assert str(phantoms.parent) not in json.dumps(document)
 
 
@@ -69,4 +178,4 @@ def test_a_bad_film_is_left_out_when_asked_and_else_stops(shipped_lungs: Path, p
     assert not (tmp_path / "strict" / "manifest.csv").exists()
     done = segment_films(films, finder, tmp_path / "out", skip_bad=1)
     assert [fault.where for fault in done.bad] == [str(bad)]
-    assert len(done.rows) == 1
+    assert [row["film"] for row in done.document["films"]] == [os.path.relpath(film, done.root)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from covidcxr_tf.errors import UsageError
+
+if TYPE_CHECKING:
+    from covidcxr_tf.evaluate.thresholds import Threshold
 
 ARGMAX = "argmax"
 
@@ -46,29 +50,40 @@ def command(
         raise UsageError("name what to judge", expected="either --predictions CSV, or --model RUN with --data MANIFEST")
     if predictions is not None and root is not None:
         raise UsageError("--root goes with --data, not with --predictions")
-    cut = _number(threshold)
+    _number(threshold)
     from covidcxr_tf.evaluate.table import default_split, pick_split, read_predictions, write_predictions
-    from covidcxr_tf.evaluate.thresholds import Threshold, stored_threshold
     from covidcxr_tf.report.evaluation import judge_predictions
     from covidcxr_tf.report.summary import summarise
 
-    chosen: float | Threshold | None = cut
     if predictions is not None:
+        from pathlib import Path
+
+        from covidcxr_tf.evaluate.thresholds import stored_threshold
+
         table = read_predictions(predictions)
         chosen_split = split or default_split(table.get("split", []), predictions)
         table = pick_split(table, chosen_split, predictions)
+        stored = stored_threshold(Path(predictions).parent)
     else:
         from covidcxr_tf.data.manifest import load_manifest
-        from covidcxr_tf.run import predict_table_for
+        from covidcxr_tf.judging import judge_masks, load_for_judging, model_threshold, predict_table_for
 
+        loaded = load_for_judging(str(model))
         films = load_manifest(str(data), root=root)
         chosen_split = split or default_split(films.get("split", []), data)
-        table = predict_table_for(str(model), str(data), None if chosen_split == "all" else chosen_split, root)
-        stored = stored_threshold(str(model))
-        if stored is not None:
-            positive = positive or stored.positive
-            # A cut-off on one class's probability means nothing for another's.
-            chosen = stored if threshold is None and positive == stored.positive else cut
+        wanted = None if chosen_split == "all" else chosen_split
+        if loaded is None:
+            click.echo(summarise(judge_masks(str(model), str(data), wanted, root, out, seed=seed)))
+            click.echo(f"metrics: {out}/metrics.json")
+            return
+        table = predict_table_for(loaded, str(data), wanted, root)
+        stored = model_threshold(loaded)
+        positive = positive or loaded.positive
+    chosen: float | Threshold | None = _number(threshold)
+    if stored is not None and threshold is None and positive in (None, stored.positive):
+        # A cut-off on one class's probability means nothing for another's.
+        positive, chosen = stored.positive, stored
+        click.echo(f"cut-off {stored.value:.4f}: {stored.threshold_from}", err=True)
     if split is None and chosen_split is not None:
         click.echo(f"several splits: judging '{chosen_split}'; choose with --split", err=True)
     metrics = judge_predictions(table, out, positive, chosen, resamples, seed)

@@ -20,6 +20,7 @@ from covidcxr_tf.errors import DataError, UsageError
 @click.option("--out", default="explanations", show_default=True, metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of LIME's samples.")
 @click.option("--samples", default=1000, show_default=True, type=click.IntRange(2), help="LIME's perturbed films.")
+@click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def command(
@@ -31,17 +32,19 @@ def command(
     out: Path,
     seed: int,
     samples: int,
+    root: str | None,
     as_json: bool,
 ) -> None:
     """Show where on a film a model found its class.
 
-    IMAGE is a film (PNG, JPEG, WebP, TIFF, BMP, GIF, DICOM) or a folder of films. Each film gives a picture (bare film
-    and overlay), a heat map of the film's size and a JSON file. For research, not for diagnosis.
+    IMAGE is a film (PNG, JPEG, WebP, TIFF, BMP, GIF, DICOM), a folder of films, or one manifest (CSV, Parquet): then
+    its films, and not the masks beside them. Each film gives a picture (bare film and overlay), a heat map of the
+    film's size and a JSON file. For research, not for diagnosis.
     """
     click.echo("for research, not for diagnosis", err=True)
     if out.exists() and not out.is_dir():
         raise UsageError("is a file", where=out, expected="a folder for the results", remedy="name another --out")
-    films, failed = _find(images)
+    films, failed = _find(images, root)
     document: dict[str, Any] = {"schema_version": 1, "films": [], "failed": failed}
     if films:
         options = {"method": method, "target": target, "seed": seed, "samples": samples}
@@ -52,15 +55,18 @@ def command(
         ctx.exit(DataError.exit_code)
 
 
-def _find(images: tuple[str, ...]) -> tuple[list[Path], list[dict[str, str]]]:
+def _find(images: tuple[str, ...], root: str | None) -> tuple[list[Path], list[dict[str, str]]]:
     """Return the films that the arguments name, each once, and those arguments that name none."""
     from covidcxr_tf.imaging.reading import find_images
+    from covidcxr_tf.segmentation_files import films_of, is_manifest
 
     films: dict[Path, None] = {}
     failed: list[dict[str, str]] = []
+    manifest = any(is_manifest(image) for image in images)
     for image in images:
         try:
-            films |= dict.fromkeys(find_images([image]))
+            found = map(Path, films_of(images, root)["file"]) if manifest else find_images([image])
+            films |= dict.fromkeys(found)
         except DataError as fault:
             _report(fault, image, failed)
     return list(films), failed
@@ -75,8 +81,9 @@ def _explain(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Explain each film, print what came of it, and return the model's and the films' part of the JSON document."""
-    from covidcxr_tf.explain.files import distinct_stems, explain_file
+    from covidcxr_tf.explain.files import explain_file
     from covidcxr_tf.explain.film import check_target
+    from covidcxr_tf.files import distinct_stems
     from covidcxr_tf.predict import describe, load_model_for_films
     from covidcxr_tf.progress import Progress
 

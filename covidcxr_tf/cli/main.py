@@ -12,10 +12,12 @@ import traceback
 import click
 
 from covidcxr_tf import __version__
-from covidcxr_tf.errors import CovidcxrError, RunFailed
+from covidcxr_tf.errors import CovidcxrError, RunFailed, UsageError
 
 #: What a disk can do to a run: full, over quota, read-only, not ours.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+#: A file where a folder was meant, or the other way round: most often an unusable --out.
+PLACE_FAULTS = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 # name -> (module with a click command called `command`, one-line help). The help stands here so that the
 # root help loads no command: importing each to print its summary is what makes lazy groups slow.
@@ -111,11 +113,11 @@ def main(argv: list[str] | None = None) -> None:
         # gone, which is no defect of ours.
         code = 0
     except OSError as fault:
-        if fault.errno not in DISK_FAULTS:
+        if fault.errno not in (*DISK_FAULTS, *PLACE_FAULTS):
             code = _defect()
         else:
-            click.echo(f"error: {fault.filename or 'output'}: {fault.strerror}; nothing half-written is left", err=True)
-            code = RunFailed.exit_code
+            click.echo(f"error: {fault.filename or 'output'}: {fault.strerror}", err=True)
+            code = RunFailed.exit_code if fault.errno in DISK_FAULTS else UsageError.exit_code
     except Exception:
         code = _defect()
     sys.exit(code if isinstance(code, int) else 0)

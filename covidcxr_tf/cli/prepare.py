@@ -21,17 +21,13 @@ def command(
     from pathlib import Path
 
     from covidcxr_tf.config import load_config
-    from covidcxr_tf.errors import UsageError
     from covidcxr_tf.recipes.datasets import open_manifest, prepare_films
 
     given = {"data.manifest": manifest, "data.root": root}
     changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     config = load_config(config_name, changes)
-    folder = Path(out)
-    if folder.exists() and not (folder / "prepared.json").is_file() and any(folder.iterdir()):
-        raise UsageError("the folder is not empty and holds no prepared films", where=folder, remedy="name another")
     films = open_manifest(config, masks=config.task == "segmentation")
-    prepared, _ = prepare_films(config, films, out=folder, skip_bad=skip_bad)
+    prepared, _ = prepare_films(config, films, out=Path(out), skip_bad=skip_bad)
     for group, files in prepared.files.items():
-        click.echo(f"{group}: {len(films[films['split'] == group])} films in {len(files)} shards")
+        click.echo(f"{group}: {prepared.count(group)} films in {len(files)} shards")
     click.echo(f"prepared films: {prepared.folder}")

@@ -13,7 +13,7 @@ import click
 @click.option("--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print segmentation.json.")
 def command(inputs: tuple[str, ...], out: str, model: str, root: str | None, skip_bad: int, as_json: bool) -> None:
     """Find the lungs of films, folders or a manifest: masks, overlays, quality."""
     from covidcxr_tf.lung_finder import LungFinder
@@ -25,10 +25,9 @@ def command(inputs: tuple[str, ...], out: str, model: str, root: str | None, ski
     for fault in done.bad:
         click.echo(f"left out: {fault}", err=True)
     if as_json:
-        rows = [{key: value for key, value in row.items() if key != "file"} for row in done.rows]
-        click.echo(json.dumps({"model": finder.identity(), "manifest": str(done.manifest), "films": rows}, indent=2))
+        click.echo(json.dumps(done.document, indent=2, ensure_ascii=False))
         return
-    for row in done.rows:
+    for row in done.document["films"]:
         quality = row["lung_mask_quality"]
         why = f" ({', '.join(quality['reasons'])})" if quality["reasons"] else ""
         click.echo(f"{row['mask_path']}: {quality['verdict']}{why}")

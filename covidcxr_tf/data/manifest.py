@@ -176,10 +176,11 @@ def write_manifest(films: pd.DataFrame, path: str | Path) -> Path:
     return Path(path)
 
 
-def map_classes(films: pd.DataFrame, classes: Mapping[str, Iterable[str]]) -> pd.DataFrame:
+def map_classes(films: pd.DataFrame, classes: Mapping[str, Iterable[str]], *, complete: bool = True) -> pd.DataFrame:
     """Return the films with the class name as `label` and the label that came as `original_label`.
 
     Rows whose label no class takes are left out; ``attrs["dropped_labels"]`` counts them by label. The index stays.
+    With `complete`, every class must get a film, as training needs; one film of any class is needed either way.
 
     Raises
     ------
@@ -196,7 +197,7 @@ def map_classes(films: pd.DataFrame, classes: Mapping[str, Iterable[str]]) -> pd
     mapped["original_label"] = mapped["label"]
     mapped["label"] = mapped["label"].map(class_of).astype("str")
     for name, labels in classes.items():
-        if not (mapped["label"] == name).any():
+        if (complete or mapped.empty) and not (mapped["label"] == name).any():
             raise ManifestError(
                 f"no film for the class '{name}'",
                 where=place(where, None, "label"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,23 +128,3 @@ def write_explanation(
         write_bytes(paths[suffix], content)
     write_json(paths["json"], as_document(explanation, name))
     return paths
-
-
-def distinct_stems(paths: Sequence[str | Path]) -> list[str]:
-    """Return one stem a film, so that ``a/film.png``, ``b/film.png`` and ``film.jpg`` write to files of their own.
-
-    The first film of a name keeps it; later ones get ``_2``, ``_3`` and so on, passing over names that are taken. Names
-    that differ in case only count as the same: some file systems think so.
-    """
-    stems = [Path(path).stem for path in paths]
-    taken: set[str] = set()
-    own = {stem.casefold() for stem in stems}
-    result = []
-    for stem in stems:
-        choice, number = stem, 1
-        while choice.casefold() in taken or (number > 1 and choice.casefold() in own):
-            number += 1
-            choice = f"{stem}_{number}"
-        taken.add(choice.casefold())
-        result.append(choice)
-    return result

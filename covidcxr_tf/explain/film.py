@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from covidcxr_tf.catalog import ARCHS, EXPLAINERS, nearest, resolve
 from covidcxr_tf.errors import UsageError
-from covidcxr_tf.lungs.region import Box, box_pixels, mask_film
+from covidcxr_tf.lungs.region import Box, box_pixels, lungs_found, mask_film
 from covidcxr_tf.models import cam_layer
 from covidcxr_tf.models.files import model_digest
 
@@ -166,7 +166,7 @@ def explain_film(
     else:
         heatmap = heat_on_film(_heat(loaded, method, image, index), seen.box, film.shape)
     region = None if seen.region is None else mask_film(np.ones_like(film), seen.region).astype(np.uint8)
-    share, why = _heat_inside(heatmap, region)
+    share, why = _heat_inside(heatmap, region, seen.region is not None and lungs_found(seen.region))
     return Explanation(
         heatmap=heatmap,
         probabilities=dict(zip(loaded.classes, values)),
@@ -273,11 +273,11 @@ def _positive_share(heat: Film) -> Film:
     return np.clip(heat / peak, 0.0, 1.0) if peak > 0 else np.zeros_like(heat)
 
 
-def _heat_inside(heatmap: Film, region: Mask | None) -> tuple[float | None, str]:
+def _heat_inside(heatmap: Film, region: Mask | None, found: bool) -> tuple[float | None, str]:
     if region is None:
         return None, "the model uses no lung mask"
     total = float(heatmap.sum(dtype=np.float64))
-    if not region.any():
+    if not found:
         return None, "no lungs were found"
     if total == 0:
         return None, "there is no heat: nothing on the film speaks for the class"

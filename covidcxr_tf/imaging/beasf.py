@@ -85,13 +85,15 @@ def beasf_table(counts: npt.NDArray[np.integer], gamma: float = 1.5, compat: Com
     if compat == "authors":
         own = _bins_of_own_range(own, int(present[0]), int(present[-1]))
     low, high = _half_level(own, 0, mean), _half_level(own, mean, 255)
-    table[: mean + 1] = _stretched_sigmoid(levels[: mean + 1], low, mean, gamma, in_floats=compat == "authors")
+    below = _stretched_sigmoid(levels[: mean + 1], low, mean, gamma, in_floats=compat == "authors")
     if compat == "ours":
-        table[mean:] = mean + _stretched_sigmoid(levels[mean:], high, 255 - mean, gamma)
+        above = _stretched_sigmoid(levels[mean:], high, 255 - mean, gamma)
     else:
-        shifted = _stretched_sigmoid(levels[mean:255], max(mean, high - 1), 255 - mean, gamma)
-        # One level above the mean leaves nothing to stretch (theirs is 0 / 0): it stays.
-        table[mean + 1 :] = mean + shifted if mean < 254 else 255
+        above = _stretched_sigmoid(levels[mean:255], max(mean, high - 1), 255 - mean, gamma)
+    if below is not None:
+        table[: mean + 1] = below
+    if above is not None:
+        table[256 - len(above) :] = mean + above
     return table.astype(np.uint8)
 
 
@@ -110,8 +112,8 @@ def _half_level(counts: npt.NDArray[np.int64], first: int, last: int) -> int:
 
 def _stretched_sigmoid(
     levels: npt.NDArray[np.int64], centre: int, span: int, gamma: float, *, in_floats: bool = False
-) -> npt.NDArray[np.int64]:
-    """Return trunc(span * sigmoid) of the levels, stretched to [0, span]; their own offsets where it is flat.
+) -> npt.NDArray[np.int64] | None:
+    """Return trunc(span * sigmoid) of the levels, stretched to [0, span]; None where it is flat.
 
     `in_floats` divides before it multiplies, as the authors' lower part does: now and then a level lower.
     """
@@ -120,7 +122,7 @@ def _stretched_sigmoid(
     cut = np.trunc(span * sigmoid).astype(np.int64)
     rise, width = cut - cut[0], cut[-1] - cut[0]
     if width == 0:
-        return levels - levels[0]
+        return None
     if in_floats:
         return np.trunc(span / width * rise).astype(np.int64)
     return span * rise // width

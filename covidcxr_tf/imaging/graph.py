@@ -1,8 +1,9 @@
 """The one path for pixels as TensorFlow operations, for the exported graph.
 
 Same names as the NumPy functions. CLAHE, BEASF, equalisation, histogram matching and everything about the lungs are
-bit-equal to them; `resize` is equal to a float32 rounding, and `model_input` settles that rounding (see `stack`), so
-its levels are the same too. Compile with ``jit_compile=False``.
+bit-equal to them. `resize` is so too on the CPUs it was tried on, but that hangs on the order of float64 sums, and a
+GPU may add otherwise; `model_input` therefore settles the last bits (see `stack.to_levels`) before it rounds to levels.
+Compile with ``jit_compile=False``.
 
 Not `tf.image.resize`: it keeps its weights in float32 and is up to .004 grey levels off PIL, which flips one level
 in 400 where films are reduced by a whole factor; here the weights are PIL's, in float64.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from covidcxr_tf.config import ImageConfig
-from covidcxr_tf.imaging.graph_levels import beasf, clahe, equalize, histogram, match_histogram
+from covidcxr_tf.imaging.graph_levels import beasf, clahe, divide, equalize, histogram, match_histogram
 from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film
 from covidcxr_tf.imaging.histogram import Counts
 from covidcxr_tf.imaging.resize import Method
@@ -71,10 +72,10 @@ def resize(film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear") 
     Returns
     -------
     float32 [rows, columns], [0, 1]
-        Equal to PIL's but for the last bit of float32.
+        Equal to PIL's; at most the last bit of float32 apart where another machine adds in another order.
     """
     rows, columns = size
-    # PIL sums in float64, columns first, and keeps float32 in between.
+    # As there: along the rows first, summed in float64, kept in float32 in between.
     across = _weighted(_weights(tf.shape(film)[1], columns, method), tf.transpose(film))
     resized = _weighted(_weights(tf.shape(film)[0], rows, method), tf.transpose(across))
     return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), (rows, columns))
@@ -87,19 +88,22 @@ def _weighted(weights: tf.Tensor, film: tf.Tensor) -> tf.Tensor:
 
 
 def _weights(length: tf.Tensor, wanted: int, method: Method) -> tf.Tensor:
-    """Return float64 [wanted, length]: the share of each source pixel in each wanted one; rows sum to 1."""
-    scale = tf.cast(length, tf.float64) / wanted
-    reach = tf.maximum(scale, 1.0)
+    """Return float64 [wanted, length]: the share of each source pixel in each wanted one; rows sum to 1.
+
+    Each operation stands in PIL's order, as the last bit of a weight decides how a float32 half is rounded.
+    """
+    one = tf.constant(1.0, tf.float64)
+    scale = divide(tf.cast(length, tf.float64), wanted * one)
     centres = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
-    places = tf.cast(tf.range(length), tf.float64) + 0.5
-    distance = tf.abs(places - centres[:, tf.newaxis]) / reach
+    offset = tf.cast(tf.range(length), tf.float64) - centres[:, tf.newaxis] + 0.5
+    distance = tf.abs(offset * divide(one, tf.maximum(scale, 1.0)))
     if method == "bilinear":
         weights = tf.maximum(1.0 - distance, 0.0)
     else:
         near = (1.5 * distance - 2.5) * distance**2 + 1.0
         far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
         weights = tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, 0.0))
-    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+    return weights / tf.cumsum(weights, axis=1)[:, -1:]
 
 
 def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor | Counts | None = None) -> tf.Tensor:

@@ -12,6 +12,7 @@ from covidcxr_tf.imaging.beasf import SPREAD, Compat
 from covidcxr_tf.imaging.histogram import Counts
 
 LEVELS = 256
+FLAT = -(2**20)  # in place of a part's table: no stretched value comes near it
 
 
 def divide(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
@@ -113,11 +114,12 @@ def beasf_table(counts: tf.Tensor, gamma: float = 1.5, compat: Compat = "ours") 
     if authors:
         centre = tf.maximum(mean, high_half - 1)
         shifted = _stretched_sigmoid(centre, mean, tf.constant(254, tf.int64), 255 - mean, gamma)
-        high = mean + tf.roll(shifted, 1, axis=0)
-        high = tf.where(mean == 254, levels, high)
+        high = tf.roll(shifted, 1, axis=0)
     else:
-        high = mean + _stretched_sigmoid(high_half, mean, tf.constant(255, tf.int64), 255 - mean, gamma)
-    return tf.where(degenerate, levels, tf.where(levels <= mean, low, high))
+        high = _stretched_sigmoid(high_half, mean, tf.constant(255, tf.int64), 255 - mean, gamma)
+    table = tf.where(levels <= mean, low, mean + high)
+    flat = tf.where(levels <= mean, low[0], high[255]) == FLAT
+    return tf.where(degenerate | flat, levels, table)
 
 
 def _bins_of_own_range(counts: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -138,7 +140,7 @@ def _half_level(counts: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tens
 def _stretched_sigmoid(
     centre: tf.Tensor, first: tf.Tensor, last: tf.Tensor, span: tf.Tensor, gamma: float, *, in_floats: bool = False
 ) -> tf.Tensor:
-    """Return int64 [256], trunc(span * sigmoid) stretched from [first, last] to [0, span]; outside it means nothing."""
+    """Return int64 [256], trunc(span * sigmoid) stretched from [first, last] to [0, span]; FLAT where flat."""
     levels = tf.range(LEVELS, dtype=tf.int64)
     width_in_levels = tf.cast(span, tf.float64)
     argument = divide(tf.cast(int(SPREAD) * (levels - centre), tf.float64), width_in_levels)
@@ -149,7 +151,7 @@ def _stretched_sigmoid(
         stretched = tf.cast(divide(width_in_levels, tf.cast(width, tf.float64)) * tf.cast(rise, tf.float64), tf.int64)
     else:
         stretched = span * rise // tf.maximum(width, 1)
-    return tf.where(width == 0, levels - first, stretched)
+    return tf.where(width == 0, tf.constant(FLAT, tf.int64), stretched)
 
 
 def clahe(image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8) -> tf.Tensor:

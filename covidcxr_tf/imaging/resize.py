@@ -42,5 +42,7 @@ def resize(
         raise ValueError(f"film of shape {film.shape} to size {size}: both need two sides of at least 1 px")
     rows, columns = size
     picture = Image.fromarray(np.ascontiguousarray(film, dtype=np.float32))
-    resized = np.asarray(picture.resize((columns, rows), _FILTERS[method]), dtype=np.float32)
+    # One side after the other: which comes first moves the last bit of float32, and PIL's choice hangs on its version.
+    across = picture.resize((columns, picture.height), _FILTERS[method])
+    resized = np.asarray(across.resize((columns, rows), _FILTERS[method]), dtype=np.float32)
     return np.clip(resized, 0.0, 1.0)

@@ -79,7 +79,7 @@ class MaskQuality:
 
 
 def clean_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the two largest parts of the mask with their holes filled.
+    """Return the mask with its holes filled, reduced to its two largest parts.
 
     Parameters
     ----------
@@ -91,13 +91,14 @@ def clean_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     uint8 (H, W), 0 or 1
         Parts are joined through 8 neighbours. The second is kept only if it has at least 15 % of the first one's area.
     """
-    _, labels, areas = _parts(mask)
+    # Filled first: a part is as large as its outline, and cleaning a cleaned mask changes nothing.
+    _, labels, areas = _parts(ndimage.binary_fill_holes(mask))
     if not len(areas):
         return np.zeros(mask.shape, np.uint8)
     # Stable, so that of parts of one size the upper one stays.
     largest = np.argsort(-areas, kind="stable")[:2]
     kept = [int(part) + 1 for part in largest if areas[part] >= SECOND_LUNG_SHARE * areas[largest[0]]]
-    return ndimage.binary_fill_holes(np.isin(labels, kept)).astype(np.uint8)
+    return np.isin(labels, kept).astype(np.uint8)
 
 
 def mask_quality(mask: npt.NDArray[np.uint8]) -> MaskQuality:

@@ -14,13 +14,14 @@ import pandas as pd
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config, check_config, merge
-from covidcxr_tf.errors import ConfigError
+from covidcxr_tf.errors import ConfigError, ManifestError, SplitError
 from covidcxr_tf.evaluate.classification import evaluate_table
 from covidcxr_tf.evaluate.table import class_names, probabilities, write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.files import write_json
-from covidcxr_tf.models.files import model_digest, save_model
+from covidcxr_tf.models.files import model_digest, read_facts, save_model
 from covidcxr_tf.predict import (
+    HierarchicalModel,
     combine_levels,
     decide,
     load_any,
@@ -28,29 +29,21 @@ from covidcxr_tf.predict import (
     predictions_table,
     to_probabilities,
 )
-from covidcxr_tf.recipes.datasets import Datasets, open_manifest
+from covidcxr_tf.recipes.datasets import Datasets, model_facts, open_manifest
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_judgement
 from covidcxr_tf.train.loop import Job
 from covidcxr_tf.train.run_dir import RunDir
 from covidcxr_tf.train.validation import build_eval_step, evaluate_batches
 
-#: Mean and standard deviation of ImageNet's channels, which CheXNet and ImageNet weights expect.
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
 
 def model(config: Config, *, synchronized: bool = False) -> keras.Model:
     """Return the classifier that the config asks for, with its initial weights."""
     image, wanted = config.image, config.model
-    pretrained = wanted.init == "imagenet" or wanted.init.startswith("chexnet:")
     extra: dict[str, Any] = {}
     if config.arch == "chexnet":
+        # Mean and standard deviation are those of the initial weights; `build` finds them.
         extra = {"dropout": wanted.dropout, "head_units": wanted.head_units}
-    if pretrained:
-        # The authors divided by 255 only, though the weights were trained on normalised films.
-        if len(image.channels) != 3:
-            raise ConfigError(f"{wanted.init} weights read three channels, image.channels names {len(image.channels)}")
-        extra["normalise"] = None if config.compat == "authors" else IMAGENET
     built = resolve("archs", config.arch)(
         (image.size, image.size, len(image.channels)),
         len(config.class_names),
@@ -82,12 +75,19 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
         rows, _, logits, _ = evaluate_batches(step, batches, job.strategy)
         films = sets.prepared.manifest.iloc[rows]
         tables[split] = predictions_table(films, to_probabilities(logits, config.task), config.class_names)
-    facts = dict(job.facts)
+    facts = read_facts(job.run.model)
     if len(config.class_names) == 2:
-        cut = choose_threshold(tables["validation"], config.positive_class)
-        facts |= {"threshold": cut.value, "threshold_from": cut.threshold_from}
+        facts |= _cut_off(tables["validation"], config.positive_class)
         save_model(job.model, job.run.model, facts)
     return write_judgement(config, job.run, tables, facts | {"sha256": model_digest(job.run.model)})
+
+
+def _cut_off(table: pd.DataFrame, positive: str) -> dict[str, Any]:
+    try:
+        cut = choose_threshold(table, positive)
+    except (SplitError, ManifestError) as why:  # validation films of one class only: the most probable class is called
+        return {"threshold": None, "threshold_from": f"none: {why.problem}"}
+    return {"threshold": cut.value, "threshold_from": cut.threshold_from}
 
 
 def write_judgement(
@@ -129,25 +129,28 @@ def execute_levels(config: Config, out: str | Path, *, devices: str = "all", ski
     """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5)."""
     from covidcxr_tf.recipes.execute import Outcome, execute  # execute calls this function for hierarchical configs
 
-    run = RunDir.create(out, config)
     manifest = open_manifest(config)
+    levels = level_configs(config)
+    run = RunDir.create(out, config)
     run.write_split(manifest)
     split = run.folder / "split_manifest.csv"
     # Levels see the original labels, the same patients in the same splits.
     whole = manifest.assign(label=manifest["original_label"]).drop(columns="original_label")
     whole.to_csv(split, index=False)
     root = config.data.root or str(manifest.attrs["root"])
-    for name, level in level_configs(config).items():
+    for name, level in levels.items():
         table = merge(level.model_dump(mode="json"), {"data": {"manifest": str(split), "root": root}})
         execute(check_config(table), run.folder / name, devices=devices, skip_bad=skip_bad)
     combined = load_any(run.folder)
+    assert isinstance(combined, HierarchicalModel)
     tables = {}
     for part in ("validation", "test"):
         rows = manifest[manifest["split"] == part].reset_index(drop=True)
         rows.attrs = manifest.attrs
         if len(rows):
             tables[part], _ = predict_manifest(combined, rows, skip_bad=skip_bad)
-    metrics = write_judgement(config, run, tables, {"name": config.name, "task": config.task})
+    facts = model_facts(config, manifest, combined.first.lungs) | {"arch": f"{config.arch}, two levels"}
+    metrics = write_judgement(config, run, tables, facts)
     return Outcome(run, metrics)
 
 

@@ -14,12 +14,9 @@ from covidcxr_tf.data.manifest import load_manifest, map_classes
 from covidcxr_tf.data.splits import check_split, split_by_patient, split_digest
 from covidcxr_tf.data.synthetic import VERSION, write_demo
 from covidcxr_tf.errors import ManifestError
-from covidcxr_tf.imaging.histogram import histogram
-from covidcxr_tf.imaging.levels import to_uint8
-from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.pipeline.dataset import Batches
-from covidcxr_tf.prepare import Prepared, cache_folder, prepare
+from covidcxr_tf.prepare import Prepared, cache_folder, prepare, reference_histogram
 
 
 @dataclass(frozen=True)
@@ -92,11 +89,8 @@ def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
     masks = config.task == "segmentation"
     manifest = open_manifest(config, masks=masks)
     prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
-    attributes = manifest.attrs
-    manifest = manifest[~manifest["path"].isin(_set_aside(prepared))]
-    manifest.attrs = attributes
-    targets = None if masks else class_numbers(prepared.manifest, config.class_names)
-    train = prepared.manifest["split"].to_numpy() == "train"
+    targets = None if masks else class_numbers(manifest, config.class_names)
+    train = (manifest["split"].to_numpy() == "train") & prepared.kept()
     weights = None if targets is None else loss_weights(targets, train, config)
 
     def batches(split: str, training: bool = False) -> Batches:
@@ -112,8 +106,10 @@ def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
         )
 
     test = batches("test") if prepared.files.get("test") else None
-    facts = _facts(config, manifest, lungs)
-    return Datasets(manifest, prepared, batches("train", True), batches("validation"), test, lungs, facts)
+    used = manifest[prepared.kept()]
+    used.attrs = manifest.attrs
+    facts = model_facts(config, used, lungs)
+    return Datasets(used, prepared, batches("train", True), batches("validation"), test, lungs, facts)
 
 
 def prepare_films(
@@ -141,7 +137,11 @@ def prepare_films(
 
 def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
     """Return the class number of each row, int32 (rows,)."""
-    return manifest["label"].map({name: number for number, name in enumerate(classes)}).to_numpy(dtype=np.int32)
+    numbers = manifest["label"].map({name: number for number, name in enumerate(classes)})
+    if numbers.isna().any():
+        stray = manifest["label"][numbers.isna()].iloc[0]
+        raise ManifestError(f"label '{stray}' is no class", expected=", ".join(classes))
+    return numbers.to_numpy(dtype=np.int32)
 
 
 def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.ndarray | None:
@@ -170,14 +170,14 @@ def _of_sources(manifest: pd.DataFrame, sources: tuple[str, ...]) -> pd.DataFram
     return chosen
 
 
-def _set_aside(prepared: Prepared) -> list[str]:
-    listed = prepared.folder / "quarantine.csv"
-    return pd.read_csv(listed, dtype=str)["path"].tolist() if listed.is_file() else []
+def is_synthetic(manifest: pd.DataFrame) -> bool:
+    """Return whether every film is a phantom, told by the licence that `data demo` writes into each row."""
+    return "license" in manifest and bool(manifest["license"].astype(str).str.startswith("synthetic").all())
 
 
-def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> dict[str, Any]:
-    reference = config.image.histogram_reference
-    counts = histogram(to_uint8(read_image(reference))).tolist() if reference else None
+def model_facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> dict[str, Any]:
+    """Return what is stored with a model: classes, image path, identities of config, split and lung network."""
+    reference = reference_histogram(config.image)
     return {
         "name": config.name,
         "arch": config.arch,
@@ -190,6 +190,6 @@ def _facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None) -> 
         "config_digest": config.digest(),
         "split_digest": split_digest(manifest),
         "lung_model": lungs.identity() if lungs else None,
-        "reference_histogram": counts,
-        "synthetic": not config.data.manifest,
+        "reference_histogram": None if reference is None else reference.tolist(),
+        "synthetic": is_synthetic(manifest),
     }

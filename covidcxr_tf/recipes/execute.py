@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +20,7 @@ from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.train.distribution import build_strategy
 from covidcxr_tf.train.loop import Job, fit
 from covidcxr_tf.train.optimizers import build_optimizer
-from covidcxr_tf.train.run_dir import RunDir
+from covidcxr_tf.train.run_dir import RunDir, check_free
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,30 @@ def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: 
     CovidcxrError
         Of the kind that tells what stopped it: config, data, weights, or the run itself.
     """
+    check_free(out)  # before the films are prepared, which may take hours
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
         return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad)
     keras.utils.set_random_seed(config.seed)
     sets = build_datasets(config, skip_bad=skip_bad)
-    run = RunDir.create(out, config)
-    job = prepare_job(config, sets, run, recipe, devices)
+    with new_run(out, config) as run:
+        job = prepare_job(config, sets, run, recipe, devices)
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
     job.callbacks = (draw,)
     fit(job)
     metrics = recipe.judge(config, job, sets)
     return Outcome(run, metrics)
+
+
+@contextlib.contextmanager
+def new_run(out: str | Path, config: Config) -> Iterator[RunDir]:
+    """Give a new run folder; it goes again if what is done with it fails before the first step."""
+    run = RunDir.create(out, config)
+    try:
+        yield run
+    except BaseException:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        raise
 
 
 def prepare_job(config: Config, sets: Datasets, run: RunDir, recipe: ModuleType, devices: str) -> Job:

@@ -12,10 +12,10 @@ from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
 from covidcxr_tf.files import write_text
 from covidcxr_tf.recipes.datasets import build_datasets
-from covidcxr_tf.recipes.execute import prepare_job
+from covidcxr_tf.recipes.execute import new_run, prepare_job
 from covidcxr_tf.report.figures import save_figure
 from covidcxr_tf.train.lr_finder import RangeTest, range_test
-from covidcxr_tf.train.run_dir import RunDir
+from covidcxr_tf.train.run_dir import check_free
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ def find_learning_rate(
 ) -> LearningRate:
     """Run the range test of a config and return the rate of the steepest fall."""
     keras.utils.set_random_seed(config.seed)
+    check_free(out)
     sets = build_datasets(config, skip_bad=skip_bad)
-    run = RunDir.create(out, config)
-    job = prepare_job(config, sets, run, resolve("recipes", config.recipe), devices)
+    with new_run(out, config) as run:
+        job = prepare_job(config, sets, run, resolve("recipes", config.recipe), devices)
     test = range_test(job, steps=steps)
     table = write_text(run.folder / "lr_range.csv", test.table.to_csv(index=False))
     return LearningRate(test.suggestion, table, _draw(test, run.figures / "lr_range.png"))

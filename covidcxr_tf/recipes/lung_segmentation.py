@@ -10,17 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import pandas as pd
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
-from covidcxr_tf.data.manifest import film_path
-from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_masks
+from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.files import write_json, write_text
-from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.judging import overlap_table
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.models.files import model_digest
-from covidcxr_tf.progress import track
 from covidcxr_tf.recipes.datasets import Datasets
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_overlap
@@ -62,24 +59,3 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     write_json(run.folder / "metrics.json", metrics)
     write_card(run.folder, job.facts | {"sha256": finder.sha256}, metrics)
     return metrics
-
-
-def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return path, patient_id, source, dice, jaccard and the quality verdict of each film of a manifest."""
-    found = []
-    for row in track(range(len(manifest)), len(manifest), "judge masks"):
-        truth = read_mask(film_path(manifest, row, column="mask_path"))
-        segmentation = finder.segment(read_image(film_path(manifest, row)))
-        quality = segmentation.quality
-        found.append(
-            {
-                "path": manifest.at[row, "path"],
-                "patient_id": manifest.at[row, "patient_id"],
-                "source": manifest.at[row, "source"] if "source" in manifest else "",
-                "label": manifest.at[row, "label"],
-                **score_masks(truth, segmentation.mask),
-                "quality": quality.score,
-                "verdict": quality.verdict,
-            }
-        )
-    return pd.DataFrame(found)

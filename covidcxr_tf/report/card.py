@@ -12,9 +12,12 @@ from covidcxr_tf.report.summary import caveats, summary_rows
 
 SCHEMA_VERSION = 1
 NOT_FOR = "For research and teaching. Not for diagnosis, triage or any decision about a patient."
+SYNTHETIC = "Trained and judged on synthetic films: the figures show that the tool works, and nothing about patients."
+REAL = (
+    "Films of public collections come from few hospitals, with labels that were partly mined from text or taken from "
+    "file names; a model can learn the hospital instead of the disease."
+)
 LIMITS = (
-    "Trained and judged on public collections, whose films come from few hospitals, with labels that were partly "
-    "mined from text or taken from file names.",
     "Intervals tell how much the figures would vary with other patients of the same sources; films of another "
     "hospital, device or age group may give quite different ones.",
     "Probabilities hold for the share of each class among the films judged, not for a clinic's.",
@@ -88,7 +91,7 @@ def build_card(
             key: value for key, value in facts.items() if key not in (*KNOWN, "image", "split_digest", "config_digest")
         },
         "metrics": judged or None,
-        "limits": [*limits, *dict.fromkeys(own), *LIMITS],
+        "limits": [*limits, *dict.fromkeys(own), *([SYNTHETIC] if facts.get("synthetic") else [REAL]), *LIMITS],
     }
 
 

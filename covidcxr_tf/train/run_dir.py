@@ -39,11 +39,8 @@ class RunDir:
         UsageError
             If the folder holds something already.
         """
+        check_free(folder)
         run = cls(folder)
-        if run.folder.exists() and any(run.folder.iterdir()):
-            raise UsageError(
-                "the run folder is not empty", where=run.folder, remedy="name another with --out, or remove this one"
-            )
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.figures.mkdir(exist_ok=True)
         write_text(run.folder / "config.toml", dump_toml(config))
@@ -90,6 +87,16 @@ class RunDir:
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             logger.addHandler(handler)
         return logger
+
+
+def check_free(folder: str | Path) -> None:
+    """Raise `UsageError` where a run folder cannot be made: it holds something, or is a file."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise UsageError("is a file", where=path, expected="a new folder", remedy="name another with --out")
+    if path.is_dir() and any(path.iterdir()):
+        remedy = "name another with --out, or remove this one"
+        raise UsageError("the run folder is not empty", where=path, remedy=remedy)
 
 
 def environment(config: Config) -> dict[str, object]:

@@ -58,17 +58,13 @@ ROWS = {
     "no rows": (lambda table: table.head(0), ["manifest.csv"]),
     "empty validation split": (lambda table: table.assign(split="train"), ["validation"]),
     "patient in two splits": (
-        lambda table: (
-            table.assign(patient_id="p", split=["train", "validation", "test"] * 99)[: len(table)]
-            if len(table) == 297
-            else table.assign(patient_id="p", split=(["train", "validation", "test"] * len(table))[: len(table)])
-        ),
+        lambda table: table.assign(patient_id="p", split=(["train", "validation", "test"] * len(table))[: len(table)]),
         ["'p'", "train"],
     ),
 }
 FILMS = {
     "1 x 1": (write_film(np.zeros((1, 1), np.uint8)), ["1 x 1"]),
-    "all black": (write_film(np.zeros((64, 64), np.uint8)), ["0"]),
+    "all black": (write_film(np.zeros((64, 64), np.uint8)), ["every pixel"]),
     "text": (lambda folder, table: (folder / table.loc[1, "path"]).write_text("no film"), []),
     "empty file": (lambda folder, table: (folder / table.loc[1, "path"]).write_bytes(b""), ["empty"]),
     "half a file": (
@@ -121,6 +117,40 @@ def test_up_to_n_bad_films_are_set_aside_and_named(films: Path, covidcxr: Callab
     assert sorted(quarantine["path"]) == sorted(table.loc[[1, 4], "path"])
     predictions = pd.concat([pd.read_csv(tmp_path / "run" / f"predictions_{s}.csv") for s in ("validation", "test")])
     assert not set(predictions["path"]) & set(quarantine["path"])
+
+
+def test_a_start_that_fails_leaves_no_run_folder(films: Path, covidcxr: Callable, tmp_path: Path) -> None:
+    words = ("train", "--arch", "base", *SMALL, "--data", films / "manifest.csv", "--out", tmp_path / "run")
+    done = covidcxr(*words, "--init", tmp_path / "nothing.keras")
+    assert done.code == 3
+    assert "nothing.keras" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_is_a_file_is_wrong_usage(films: Path, covidcxr: Callable, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    words = ("train", "--arch", "base", *SMALL, "--data", films / "manifest.csv", "--out")
+    for out in (taken, taken / "deeper"):
+        done = covidcxr(*words, out)
+        assert done.code == 2, done.err
+        assert "Traceback" not in done.err
+    assert taken.read_text() == "mine"
+
+
+def test_other_labels_on_films_that_were_prepared_before(films: Path, covidcxr: Callable, tmp_path: Path) -> None:
+    words = ("train", "--arch", "base", *SMALL, "--data", films / "manifest.csv")
+    assert covidcxr(*words, "--out", tmp_path / "first").code == 0
+    split = pd.read_csv(tmp_path / "first" / "split.csv").set_index("path")["split"]
+    swap = {"normal": "covid19", "covid19": "normal"}
+
+    def swapped(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(label=table["label"].map(swap), split=table["path"].map(split))
+
+    spoil(films, swapped)
+    assert covidcxr(*words, "--out", tmp_path / "second").code == 0
+    tables = [pd.read_csv(tmp_path / run / "predictions_test.csv").set_index("path") for run in ("first", "second")]
+    assert (tables[1]["label"] == tables[0]["label"].map(swap)).all()
 
 
 def test_a_users_own_labels_work(films: Path, covidcxr: Callable, tmp_path: Path) -> None:

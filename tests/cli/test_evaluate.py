@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 
 from covidcxr_tf.cli.main import main
 from covidcxr_tf.evaluate.table import read_predictions
+from covidcxr_tf.evaluate.thresholds import Threshold
 
 
 def predictions(splits: tuple[str, ...] = ("test",), count: int = 40) -> pd.DataFrame:
@@ -129,14 +130,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """A `predict_table_for` that notes what it was asked; the real one needs TensorFlow and a model."""
     calls: list[tuple[Any, ...]] = []
 
-    def predict_table_for(model: str, manifest: str, split: str | None, root: str | None) -> pd.DataFrame:
-        calls.append((model, manifest, split, root))
+    def predict_table_for(loaded: Any, manifest: str, split: str | None, root: str | None) -> pd.DataFrame:
+        calls.append((loaded.name, manifest, split, root))
         table = predictions(("test", "train"))
         return table if split is None else table[table["split"] == split].reset_index(drop=True)
 
-    module = ModuleType("covidcxr_tf.run")
+    stored = Threshold(0.8, "stored", "the model's own: validation, Youden index", "covid19")
+    module = ModuleType("covidcxr_tf.judging")
     module.predict_table_for = predict_table_for  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "covidcxr_tf.run", module)
+    module.load_for_judging = lambda model: SimpleNamespace(name=model, positive="covid19")  # type: ignore[attr-defined]
+    module.model_threshold = lambda loaded: stored  # type: ignore[attr-defined]
+    module.judge_masks = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "covidcxr_tf.judging", module)
     return calls
 
 
@@ -144,15 +149,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_model_and_manifest(tmp_path: Path, asked: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
     predictions(("test", "train"))[["path", "label", "patient_id", "split", "source"]].to_csv(manifest, index=False)
-    stored = {"threshold": 0.8, "threshold_from": "validation, Youden index", "positive": "covid19"}
-    (tmp_path / "metrics.json").write_text(json.dumps(stored))
-    words = ("--model", tmp_path, "--data", manifest, "--out", out, "--json")
+    words = ("--model", "model", "--data", manifest, "--out", out, "--json")
     assert run(*words) == 0
     first = json.loads(capsys.readouterr().out)
-    # the films are chosen before the model runs, and the run's own cut-off is used
-    assert asked == [(str(tmp_path), str(manifest), "test", None)]
+    # the films are chosen before the model runs, and the model's own cut-off is used
+    assert asked == [("model", str(manifest), "test", None)]
     assert (first["n"], first["splits"], first["threshold"]) == (20, ["test"], 0.8)
-    assert first["threshold_from"] == "the run's own: validation, Youden index"
+    assert first["threshold_from"] == "the model's own: validation, Youden index"
     assert len(read_predictions(out / "predictions.csv")) == 20
     for extra, expected in (
         (("--threshold", "0.3"), 0.3),
@@ -163,3 +166,19 @@ def test_model_and_manifest(tmp_path: Path, asked: list[tuple[Any, ...]], capsys
         assert json.loads(capsys.readouterr().out)["threshold"] == expected
     assert run(*words, "--split", "all", "--root", tmp_path) == 0
     assert asked[-1][2:] == (None, str(tmp_path))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_predictions_of_a_run_are_judged_by_the_runs_cut_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions().to_csv(tmp_path / "predictions_test.csv", index=False)
+    stored = {"threshold": 0.8, "threshold_from": "validation, Youden index", "positive": "covid19"}
+    (tmp_path / "metrics.json").write_text(json.dumps(stored))
+    words = ("--predictions", tmp_path / "predictions_test.csv", "--out", tmp_path / "out", "--json")
+    assert run(*words) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["threshold"] == 0.8
+    assert "cut-off 0.8000: the run's own" in shown.err
+    assert run(*words, "--threshold", "argmax") == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] is None

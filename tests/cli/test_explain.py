@@ -185,3 +185,48 @@ def test_no_film_and_a_file_as_folder(
 def test_missing_model(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(films, "--model", tmp_path / "none.keras", "--out", tmp_path / "out") == 3
     assert "none.keras" in capsys.readouterr().err
+
+
+@pytest.fixture
+def manifest(films: Path) -> Path:
+    """A manifest of the two films, with a mask among them that is no film."""
+    (films / "mask.png").write_bytes((films / "clear.png").read_bytes())
+    path = films / "manifest.csv"
+    path.write_text("path,mask_path\nclear.png,mask.png\nopacity.jpg,\n")
+    return path
+
+
+def test_films_of_a_manifest_and_not_its_masks(
+    run: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(manifest, "--model", run, "--out", tmp_path / "out", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [entry["film"] for entry in document["films"]] == ["clear.png", "opacity.jpg"]
+    assert not list((tmp_path / "out").glob("mask*"))
+
+
+def test_manifest_that_lies_elsewhere(
+    run: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "films.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(manifest.read_bytes())
+    (manifest.parent / "opacity.jpg").unlink()  # a film that is missing is named; the others are explained
+    arguments = (elsewhere, "--model", run, "--out", tmp_path / "out", "--json")
+    assert call(*arguments, "--root", manifest.parent) == 3
+    output = capsys.readouterr()
+    document = json.loads(output.out)
+    assert [entry["film"] for entry in document["films"]] == ["clear.png"]
+    assert [Path(entry["path"]).name for entry in document["failed"]] == ["opacity.jpg"]
+
+
+def test_manifest_with_a_fault_and_manifest_among_films(
+    run: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--model", run, "--out", tmp_path / "out")
+    assert call(manifest, manifest.parent / "clear.png", *arguments) == 2
+    assert "a manifest stands alone" in capsys.readouterr().err
+    manifest.write_text("path\n/etc/passwd\n")
+    assert call(manifest, *arguments) == 3
+    assert "manifest.csv, row 2, column path" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covidcxr_tf.errors import ImageError, RunFailed
-from covidcxr_tf.explain.files import as_document, distinct_stems, explain_file, write_explanation
+from covidcxr_tf.explain.files import as_document, explain_file, write_explanation
 from covidcxr_tf.explain.film import explain_film
+from covidcxr_tf.files import distinct_stems
 
 
 def test_files_of_the_contract(stand_in: Any, film: np.ndarray, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_validation_and_test_films_carry_no_weights_and_no_augmentation(phantoms
         assert judged.augment is None
     rows = sum(batches.rows for batches in (sets.training, sets.validation, sets.test))
     assert rows == len(sets.manifest)
-    assert sets.facts["synthetic"] is False
+    assert sets.facts["synthetic"] is True
     assert sets.facts["class_labels"] == {"normal": ["normal"], "covid19": ["covid19"]}
 
 

@@ -14,6 +14,7 @@ import pytest
 from covidcxr_tf.config import load_config
 from covidcxr_tf.data.manifest import film_path, load_manifest
 from covidcxr_tf.errors import UsageError
+from covidcxr_tf.models.files import load_model
 from covidcxr_tf.predict import combine_levels
 from covidcxr_tf.recipes.covid_cxnet import level_configs
 
@@ -82,6 +83,48 @@ def test_evaluate_with_a_model_equals_the_runs_own_metrics(
     ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (tmp_path / "out", base_run))
     assert ours["confusion"] == theirs["confusion"]
     assert ours["auroc"]["value"] == pytest.approx(theirs["auroc"]["value"])
+
+
+def test_evaluate_refuses_the_patients_of_the_training(
+    base_run: Path, phantoms: Path, covidcxr: Callable, tmp_path: Path
+) -> None:
+    done = covidcxr("evaluate", "--model", base_run, "--data", phantoms, "--out", tmp_path / "out")
+    assert done.code == 3
+    assert "patients that the model was trained on" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_films_of_one_class_can_be_judged(base_run: Path, phantoms: Path, covidcxr: Callable, tmp_path: Path) -> None:
+    split = pd.read_csv(base_run / "split.csv").set_index("path")["split"]
+    films = pd.read_csv(phantoms, dtype=str, keep_default_na=False)
+    held_out = films["path"].map(split).isin(["validation", "test"])
+    films[held_out & (films["label"] == "covid19")].to_csv(tmp_path / "one.csv", index=False)
+    words = ("--data", tmp_path / "one.csv", "--root", phantoms.parent, "--out", tmp_path / "out")
+    done = covidcxr("evaluate", "--model", base_run / "model.keras", *words)
+    assert done.code == 0, done.err
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["auroc"]["value"] is None
+    assert metrics["auroc"]["why"]
+    # The cut-off travels in the model file, not only in the run folder.
+    assert metrics["threshold"] == json.loads((base_run / "metrics.json").read_text())["threshold"]
+
+
+def test_a_lung_network_is_judged_by_its_masks(
+    shipped_lungs: Path, phantoms: Path, covidcxr: Callable, tmp_path: Path
+) -> None:
+    done = covidcxr("evaluate", "--model", "lung_unet", "--data", phantoms, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    table = pd.read_csv(tmp_path / "out" / "overlap.csv")
+    assert metrics["dice"]["value"] == pytest.approx(table["dice"].mean())
+    assert (tmp_path / "out" / "figures" / "overlap.png").is_file()
+
+
+def test_cards_of_synthetic_films_say_so(base_run: Path) -> None:
+    card = json.loads((base_run / "card.json").read_text())
+    assert any("synthetic films" in limit for limit in card["limits"])
+    assert not any("public collections" in limit for limit in card["limits"])
+    assert load_model(base_run / "model.keras")[1]["epoch"] in (1, 2)
 
 
 def test_explain_puts_the_heat_on_the_film(base_run: Path, phantoms: Path, covidcxr: Callable, tmp_path: Path) -> None:

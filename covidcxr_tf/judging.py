@@ -1,0 +1,137 @@
+"""A trained model against a manifest: which films may judge it, its predictions, its masks' overlap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from covidcxr_tf.data.manifest import film_path, load_manifest, map_classes
+from covidcxr_tf.errors import SplitError
+from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_masks
+from covidcxr_tf.evaluate.thresholds import Threshold
+from covidcxr_tf.files import write_json, write_text
+from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.lung_finder import LungFinder, model_file
+from covidcxr_tf.models.files import read_facts
+from covidcxr_tf.predict import HierarchicalModel, LoadedModel, class_labels, load_any, predict_manifest
+from covidcxr_tf.progress import track
+from covidcxr_tf.report.run_figures import draw_overlap
+
+
+def load_for_judging(model: str) -> LoadedModel | HierarchicalModel | None:
+    """Return a classifier, or None where the model is a lung network, which `judge_masks` judges."""
+    if Path(model, "level_1", "model.keras").is_file() or read_facts(model_file(model)).get("task") != "segmentation":
+        return load_any(model)
+    return None
+
+
+def model_threshold(loaded: LoadedModel | HierarchicalModel) -> Threshold | None:
+    """Return the cut-off stored with a classifier of two classes, or None."""
+    value = getattr(loaded, "threshold", None)
+    if value is None or isinstance(loaded, HierarchicalModel):
+        return None
+    origin = loaded.facts.get("threshold_from", "stored with the model")
+    return Threshold(float(value), "stored", f"the model's own: {origin}", loaded.positive)
+
+
+def predict_table_for(
+    loaded: LoadedModel | HierarchicalModel, manifest: str, split: str | None = None, root: str | None = None
+) -> pd.DataFrame:
+    """Return the predictions table of a model on a manifest's films, or on those of one split.
+
+    Labels are mapped to the model's classes as in its training; films of other labels are left out.
+
+    Raises
+    ------
+    ManifestError, ImageError
+        For a manifest or film that cannot be used.
+    SplitError
+        For a split that is not there, or films of patients that the model was trained on.
+    """
+    films = judged_films(loaded, manifest, split, root)
+    return predict_manifest(loaded, films)[0]
+
+
+def judged_films(
+    loaded: LoadedModel | HierarchicalModel, manifest: str, split: str | None, root: str | None
+) -> pd.DataFrame:
+    """Return the films of `predict_table_for`, index 0..n-1."""
+    films = map_classes(load_manifest(manifest, root=root), class_labels(loaded), complete=False)
+    attributes = films.attrs
+    if split is not None:
+        if "split" not in films:
+            raise SplitError("no column 'split'", where=manifest, remedy="make one with `covidcxr data split`")
+        films = films[films["split"] == split]
+        if films.empty:
+            raise SplitError(f"no film in the split '{split}'", where=manifest, expected="train, validation or test")
+    films = films.reset_index(drop=True)
+    films.attrs = attributes
+    if split != "train":
+        _refuse_trained_on(films, loaded, manifest)
+    return films
+
+
+def _refuse_trained_on(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel, manifest: str) -> None:
+    """Raise where films are of patients in the training part of the run: such figures flatter the model."""
+    folder = loaded.path if isinstance(loaded, HierarchicalModel) else loaded.path.parent
+    split = folder / "split.csv"
+    if not split.is_file():
+        return
+    stored = pd.read_csv(split, dtype=str, keep_default_na=False)
+    trained = set(stored.loc[stored["split"] == "train", "patient_id"])
+    seen = int(films["patient_id"].isin(trained).sum())
+    if seen:
+        raise SplitError(
+            f"{seen} of {len(films)} films are of patients that the model was trained on",
+            where=manifest,
+            expected=f"films of other patients; the run's own split is {split}",
+            remedy="judge with --split test on a manifest with that split, or with --split train to see the fit",
+        )
+
+
+def judge_masks(
+    model: str, manifest: str, split: str | None, root: str | None, out: str | Path, *, seed: int = 0
+) -> dict[str, Any]:
+    """Write Dice and Jaccard of a lung network on a manifest's masks: ``metrics.json``, ``overlap.csv``, a figure.
+
+    Raises
+    ------
+    ManifestError, SplitError, ImageError
+        For a manifest without masks, a split without films, or a film that cannot be read.
+    """
+    films = load_manifest(manifest, root=root, require=("path", "label", "patient_id", "mask_path"))
+    attributes = films.attrs
+    films = (films if split is None else films[films["split"] == split]).reset_index(drop=True)
+    films.attrs = attributes
+    if films.empty:
+        raise SplitError(f"no film in the split '{split}'", where=manifest, expected="train, validation or test")
+    table = overlap_table(LungFinder.load(model), films)
+    metrics = evaluate_masks(table, seed=seed)
+    folder = Path(out)
+    write_text(folder / "overlap.csv", table.to_csv(index=False))
+    write_json(folder / "metrics.json", metrics)
+    draw_overlap(table, metrics, folder / "figures" / "overlap.png", Path(manifest).name)
+    return metrics
+
+
+def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return path, patient_id, source, dice, jaccard and the quality verdict of each film of a manifest."""
+    found = []
+    for row in track(range(len(manifest)), len(manifest), "judge masks"):
+        truth = read_mask(film_path(manifest, row, column="mask_path"))
+        segmentation = finder.segment(read_image(film_path(manifest, row)))
+        quality = segmentation.quality
+        found.append(
+            {
+                "path": manifest.at[row, "path"],
+                "patient_id": manifest.at[row, "patient_id"],
+                "source": manifest.at[row, "source"] if "source" in manifest else "",
+                "label": manifest.at[row, "label"],
+                **score_masks(truth, segmentation.mask),
+                "quality": quality.score,
+                "verdict": quality.verdict,
+            }
+        )
+    return pd.DataFrame(found)
