@@ -116,7 +116,9 @@ def _print(entry: dict[str, Any]) -> None:
     chances = ", ".join(f"{name} {chance:.3f}" for name, chance in entry["probabilities"].items())
     share, why = entry["heat_in_lungs"], entry.get("heat_in_lungs_why")
     heat = f"heat in the lungs: {100 * share:.0f} %" if share is not None else f"heat in the lungs: unknown, {why}"
-    click.echo(f"{entry['path']}: {entry['predicted']} ({chances})")
+    cut = entry.get("called_from")
+    called = f"; {cut['class']} is called from {cut['probability']:.3f}" if cut else ""
+    click.echo(f"{entry['path']}: {entry['predicted']} ({chances}{called})")
     click.echo(f"  {entry['method']} for {entry['target_class']}; {heat}")
     for file in entry["files"].values():
         click.echo(f"  {file}")

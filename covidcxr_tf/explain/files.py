@@ -89,6 +89,8 @@ def as_document(explanation: Explanation, name: str) -> dict[str, Any]:
         "seed": explanation.seed,
         "notice": NOTICE,
     }
+    if explanation.called_from:
+        document["called_from"] = explanation.called_from
     if explanation.heat_in_lungs_why:
         document["heat_in_lungs_why"] = explanation.heat_in_lungs_why
     superpixels = explanation.superpixels

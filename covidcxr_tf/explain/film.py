@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,9 @@ class Explanation:
     probabilities : dict of str to float
         Class -> probability, in the model's order.
     predicted : str
-        The most probable class.
+        The class that is called: by the model's cut-off where it has one, else the most probable one.
+    called_from : dict
+        ``class`` and ``probability`` of that cut-off; empty without one.
     target_class : str
         The class that the heat is about.
     method : str
@@ -107,6 +109,7 @@ class Explanation:
     model: dict[str, Any]
     seed: int
     superpixels: Superpixels | None = None
+    called_from: dict[str, Any] = field(default_factory=dict)
 
 
 def explain_film(
@@ -182,7 +185,14 @@ def explain_film(
         model=_identity(loaded),
         seed=seed,
         superpixels=superpixels,
+        called_from=_called_from(loaded),
     )
+
+
+def _called_from(loaded: LoadedModel) -> dict[str, Any]:
+    if loaded.threshold is None or len(loaded.classes) != 2:
+        return {}
+    return {"class": loaded.positive, "probability": loaded.threshold}
 
 
 def check_method(method: str) -> None:

@@ -87,6 +87,8 @@ def subtitle(explanation: Explanation) -> str:
     chance = explanation.probabilities[explanation.predicted]
     parts = [f"predicted {explanation.predicted}, probability {chance:.2f}", f"{explanation.method} for"]
     parts[1] += f" {explanation.target_class}"
+    if explanation.called_from:
+        parts[0] += " ({class} is called from {probability:.2f})".format(**explanation.called_from)
     if explanation.target_class != explanation.predicted:
         parts[1] += f" (probability {explanation.probabilities[explanation.target_class]:.2f})"
     if explanation.heat_in_lungs is not None:

@@ -20,6 +20,8 @@ class StandIn:
     'covid19'. It is not linear, as LIME's hiding by the mean colour would change nothing then.
     """
 
+    threshold: float | None = None
+
     def decide(self, probabilities: np.ndarray) -> str:
         return self.classes[int(np.argmax(probabilities))]
 

@@ -137,7 +137,11 @@ def test_explain_puts_the_heat_on_the_film(base_run: Path, phantoms: Path, covid
     assert 0 <= heat.min() <= heat.max() <= 1
     document = json.loads((tmp_path / f"{film.stem}_gradcam.json").read_text())
     assert set(document["probabilities"]) == {"normal", "covid19"}
-    assert document["predicted"] in document["probabilities"]
+    cut = json.loads((base_run / "metrics.json").read_text())["threshold"]
+    assert document["called_from"] == {"class": "covid19", "probability": cut}
+    called = "covid19" if document["probabilities"]["covid19"] >= cut else "normal"
+    assert document["predicted"] == called
+    assert f"covid19 is called from {cut:.3f}" in done.out
 
 
 def test_the_main_job_on_synthetic_films_says_what_it_is(
