@@ -5,7 +5,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 ensure demo
 out="${1:-demo}"
-rm -rf "$out/film" "$out/synthetic" "$out/run" "$out/evaluation" "$out/explanations" "$out/lungs"
+rm -rf "$out/RG1.dcm" "$out/film" "$out/synthetic" "$out/run" "$out/evaluation" "$out/explanations" "$out/lungs"
 mkdir -p "$out"
 step() { printf '\n== %s\n' "$*" >&2; }
 
@@ -19,8 +19,9 @@ if [ -z "$film" ]; then
     echo "error: RG1_UNCR.dcm is not in the installed pydicom-data; expected version 1.0; run: pip install pydicom-data" >&2
     exit 3
 fi
-covidcxr explain "$film" --out "$out/film"
-covidcxr segment "$film" --out "$out/lungs"
+cp "$film" "$out/RG1.dcm"
+covidcxr explain "$out/RG1.dcm" --out "$out/film"
+covidcxr segment "$out/RG1.dcm" --out "$out/lungs"
 
 step "2/6 synthetic films"
 covidcxr data demo "$out/synthetic" --patients 24 --seed 0 --size 256
@@ -33,7 +34,7 @@ step "4/6 evaluate it"
 covidcxr evaluate --predictions "$out/run/predictions_test.csv" --positive covid19 --out "$out/evaluation"
 
 step "5/6 explain one of its films"
-first="$(find "$out/synthetic" -path '*image*' -name '*.png' | sort | head -n 1)"
+first="$(find "$out/synthetic/films" -name '*.png' | sort | head -n 1)"
 covidcxr explain "$first" --model "$out/run" --method gradcam --out "$out/explanations"
 
 step "6/6 done"

@@ -158,6 +158,9 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
         If a path does not exist, or a folder holds no film.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if "" in given:
+        # Path("") is the folder at hand: an unset shell variable would have all of it read.
+        raise ImageError("an empty name", expected="a film or a folder", remedy="name '.' for this folder")
     found: dict[Path, None] = {}
     for path in map(Path, given):
         if path.is_dir():

@@ -463,3 +463,12 @@ def test_reading_needs_no_tensorflow():
     code = "import sys, covidcxr_tf.imaging.reading; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_empty_name_is_not_the_folder_at_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write = Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64))
+    write.save(tmp_path / "film.png")
+    with pytest.raises(ImageError, match="empty name"):
+        find_images([""])
+    assert find_images(["."]) != []
