@@ -235,6 +235,8 @@ def decode_only(prepared: Prepared, batch_size: int, floats: bool = True) -> Any
     """
     import tensorflow as tf
 
+    from covidcxr_tf.pipeline.dataset import THREADS, untuned
+
     files = [str(path) for path in prepared.files["train"]]
     shape = [-1, prepared.size, prepared.size, prepared.channels]
     features = {"image": tf.io.FixedLenFeature([], tf.string)}
@@ -243,8 +245,8 @@ def decode_only(prepared: Prepared, batch_size: int, floats: bool = True) -> Any
         levels = tf.reshape(tf.io.decode_raw(tf.io.parse_example(records, features)["image"], tf.uint8), shape)
         return {"image": tf.cast(levels, tf.float32) / 255.0 if floats else levels}
 
-    records = tf.data.TFRecordDataset(files, buffer_size=1 << 22).batch(batch_size)
-    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    records = tf.data.TFRecordDataset(files, buffer_size=1 << 18).batch(batch_size)
+    return untuned(records.map(decode, num_parallel_calls=THREADS))
 
 
 def films_per_second(make: Callable[[], Any]) -> Callable[[], float]:

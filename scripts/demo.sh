@@ -24,11 +24,12 @@ covidcxr explain "$out/RG1.dcm" --out "$out/film"
 covidcxr segment "$out/RG1.dcm" --out "$out/lungs"
 
 step "2/6 synthetic films"
-covidcxr data demo "$out/synthetic" --patients 24 --seed 0 --size 256
+covidcxr data demo "$out/synthetic" --patients 36 --seed 0 --size 256
 
 step "3/6 train COVID-CXNet, small, on the synthetic films"
 covidcxr train --arch chexnet --data "$out/synthetic/manifest.csv" --out "$out/run" \
-    --set image.size=96 --set image.tiles=4 --set train.batch_size=8 --epochs 3 --seed 0
+    --set image.size=96 --set image.tiles=4 --set train.batch_size=8 \
+    --set model.batch_norm_momentum=0.6 --epochs 5 --seed 0
 
 step "4/6 evaluate it"
 covidcxr evaluate --predictions "$out/run/predictions_test.csv" --positive covid19 --out "$out/evaluation"

@@ -6,6 +6,7 @@ shuffled first, then films in a window: shuffling after batching or after repeat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,12 @@ from covidcxr_tf.config import AugmentConfig
 from covidcxr_tf.errors import DataError
 from covidcxr_tf.pipeline.augment import augment_batch
 from covidcxr_tf.prepare import Prepared
+
+#: Threads that parse and augment. Fixed, as tf.data's own tuning starts with one and, on an epoch of seconds, often
+#: ends with one: half the films a second.
+THREADS = os.cpu_count() or 1
+#: Batches ready ahead of the step.
+AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,12 @@ class Batches:
         records = records.shuffle(self.shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
         batches = self._batches(records)
         if self.augment is not None:
-            batches = batches.enumerate().map(self._changed(seed), num_parallel_calls=tf.data.AUTOTUNE)
-        return batches.prefetch(tf.data.AUTOTUNE)
+            batches = batches.enumerate().map(self._changed(seed), num_parallel_calls=THREADS)
+        return untuned(batches)
 
     def plain(self) -> tf.data.Dataset:
         """Return the batches in the order of the shards, as they are."""
-        return self._batches(self._records(self._files(), interleave=False)).prefetch(tf.data.AUTOTUNE)
+        return untuned(self._batches(self._records(self._files(), interleave=False)))
 
     def _files(self) -> list[str]:
         files = [str(path) for group in self.groups for path in self.prepared.files.get(group, [])]
@@ -86,10 +93,10 @@ class Batches:
 
     def _records(self, files: list[str], interleave: bool) -> tf.data.Dataset:
         if not interleave or len(files) == 1:
-            return tf.data.TFRecordDataset(files, buffer_size=1 << 22)
+            return tf.data.TFRecordDataset(files, buffer_size=1 << 18)
         # Deterministic: the speed gained by giving that up is not worth a run that cannot be repeated.
         return tf.data.Dataset.from_tensor_slices(files).interleave(
-            lambda name: tf.data.TFRecordDataset(name, buffer_size=1 << 22),
+            lambda name: tf.data.TFRecordDataset(name, buffer_size=1 << 18),
             cycle_length=4,
             num_parallel_calls=2,
             deterministic=True,
@@ -97,7 +104,7 @@ class Batches:
 
     def _batches(self, records: tf.data.Dataset) -> tf.data.Dataset:
         # Parsing a whole batch at once costs one call instead of one a film.
-        return records.batch(self.batch_size).map(self._parsed(), num_parallel_calls=tf.data.AUTOTUNE)
+        return records.batch(self.batch_size).map(self._parsed(), num_parallel_calls=THREADS)
 
     def _parsed(self) -> Any:
         size, channels = self.prepared.size, self.prepared.channels
@@ -135,3 +142,10 @@ class Batches:
             return {**batch, "image": images, "target": batch["target"] if moved is None else moved}
 
         return change
+
+
+def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Return the dataset with a fixed number of batches ahead and tf.data's tuning off."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(AHEAD).with_options(options)
