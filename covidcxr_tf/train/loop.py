@@ -140,6 +140,11 @@ def _one_epoch(
     films = job.training.rows
     batches = job.training.training(epoch)
     if job.strategy.num_replicas_in_sync > 1:
+        whole, rest = divmod(films, job.config.batch_size)
+        if 0 < rest < job.strategy.num_replicas_in_sync:
+            # A device without a film has no batch statistics to give, and the others wait for them. The few films
+            # left over are others in each epoch.
+            batches, films = batches.take(whole), whole * job.config.batch_size
         batches = job.strategy.experimental_distribute_dataset(batches)
     progress = Progress(films, f"epoch {epoch}/{job.config.epochs}")
     total, seen = 0.0, 0

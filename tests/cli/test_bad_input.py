@@ -63,7 +63,7 @@ ROWS = {
     ),
 }
 FILMS = {
-    "1 x 1": (write_film(np.zeros((1, 1), np.uint8)), ["1 x 1"]),
+    "1 x 1": (write_film(np.zeros((1, 1), np.uint8)), ["1x1", "32 pixels"]),
     "all black": (write_film(np.zeros((64, 64), np.uint8)), ["every pixel"]),
     "text": (lambda folder, table: (folder / table.loc[1, "path"]).write_text("no film"), []),
     "empty file": (lambda folder, table: (folder / table.loc[1, "path"]).write_bytes(b""), ["empty"]),

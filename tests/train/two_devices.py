@@ -1,6 +1,8 @@
 """Run by test_distribution.py in a process of its own: logical devices must be made before TensorFlow starts.
 
-Trains the same small network on one and on two logical CPU devices and prints both loss curves as JSON.
+    python two_devices.py FOLDER FILMS DEVICES...
+
+Trains the same small network on FILMS films for each number of logical CPU devices and prints the loss curves as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from covidcxr_tf.train.run_dir import RunDir
 SIDE = 16
 
 
-def main(folder: Path) -> None:
+def prepared_films(folder: Path, films: int) -> Prepared:
+    """Return so many training films and six validation films with masks."""
     generator = np.random.default_rng(0)
 
     def film(number: int) -> tuple[int, bytes, bytes]:
@@ -43,34 +46,36 @@ def main(folder: Path) -> None:
         noisy = mask * 120 + generator.integers(0, 100, (SIDE, SIDE), dtype=np.uint8)
         return number, noisy[..., None].astype(np.uint8).tobytes(), mask.tobytes()
 
-    # 17 films in batches of 8: the last batch has one, so that one device gets none.
-    files = {"train": range(17), "validation": range(17, 23)}
-    shards = {
-        group: [folder / n for n in _write_shards(folder, group, map(film, rows))] for group, rows in files.items()
-    }
-    manifest = pd.DataFrame({"split": ["train"] * 17 + ["validation"] * 6})
-    prepared = Prepared(folder, manifest, shards, SIDE, 1, True)
+    folder.mkdir()
+    groups = {"train": range(films), "validation": range(films, films + 6)}
+    names = {group: _write_shards(folder, group, map(film, rows)) for group, rows in groups.items()}
+    shards = {group: [folder / name for name in written] for group, written in names.items()}
+    split = ["train"] * films + ["validation"] * 6
+    manifest = pd.DataFrame({"path": [f"{n}.png" for n in range(films + 6)], "split": split})
+    return Prepared(folder, manifest, shards, SIDE, 1, True)
+
+
+def train(folder: Path, films: int, devices: str) -> dict[str, object]:
+    prepared = prepared_films(folder, films)
     config = TrainConfig(epochs=3, batch_size=8, loss="bce_dice", class_weights="none")
-    weights = np.linspace(0.5, 1.5, 23, dtype=np.float32)
-    curves = {}
-    for devices in ("1", "2"):
-        keras.utils.set_random_seed(0)
-        strategy = build_strategy(devices)
-        with strategy.scope():
-            model = build((SIDE, SIDE, 1), 1, filters=(4, 8), synchronized=True, seed=0)
-            optimizer = build_optimizer(config)
-        run = RunDir(folder / f"run{devices}")
-        run.folder.mkdir()
-        training = Batches(prepared, ("train",), None, weights, 8, seed=0)
-        validation = Batches(prepared, ("validation",), None, None, 8)
-        loss = build_loss(config, 1, "segmentation")
-        history = fit(Job(model, loss, optimizer, config, training, validation, run, {}, strategy))
-        curves[devices] = {
-            "replicas": strategy.num_replicas_in_sync,
-            "loss": history["loss"].tolist(),
-            "val_loss": history["val_loss"].tolist(),
-        }
-    print(json.dumps(curves))
+    weights = np.linspace(0.5, 1.5, films + 6, dtype=np.float32)
+    keras.utils.set_random_seed(0)
+    strategy = build_strategy(devices)
+    with strategy.scope():
+        model = build((SIDE, SIDE, 1), 1, filters=(4, 8), synchronized=True, seed=0)
+        optimizer = build_optimizer(config)
+    run = RunDir(folder / "run")
+    run.folder.mkdir()
+    training = Batches(prepared, ("train",), None, weights, 8, seed=0)
+    validation = Batches(prepared, ("validation",), None, None, 8)
+    loss = build_loss(config, 1, "segmentation")
+    history = fit(Job(model, loss, optimizer, config, training, validation, run, {}, strategy))
+    losses = {"loss": history["loss"].tolist(), "val_loss": history["val_loss"].tolist()}
+    return {"replicas": strategy.num_replicas_in_sync, "steps": int(optimizer.iterations.numpy()), **losses}
 
 
-main(Path(sys.argv[1]))
+def main(folder: Path, films: int, devices: list[str]) -> None:
+    print(json.dumps({number: train(folder / f"{films}_{number}", films, number) for number in devices}))
+
+
+main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
