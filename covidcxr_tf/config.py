@@ -232,6 +232,9 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
 
 def check_config(table: Mapping[str, Any], where: str = "config") -> Config:
     """Return the `Config` for a plain nested table, or raise `ConfigError` naming each fault."""
+    if table.get("compat") == "authors":
+        # The authors' reading holds for the pixels too, unless the file says otherwise.
+        table = {**table, "image": {"compat": "authors", **table.get("image", {})}}
     try:
         return Config.model_validate(dict(table))
     except ValidationError as cause:

@@ -108,3 +108,9 @@ def test_toml_text_survives_odd_strings(tmp_path: Path) -> None:
     path.write_text(dump_toml(config), encoding="utf-8")
     assert isinstance(load_config(path), Config)
     assert load_config(path) == config
+
+
+def test_the_authors_reading_holds_for_the_pixels_too() -> None:
+    assert load_config("chexnet").image.compat == "ours"
+    assert load_config("chexnet", ["compat=authors"]).image.compat == "authors"
+    assert load_config("chexnet", ["compat=authors", "image.compat=ours"]).image.compat == "ours"
