@@ -232,9 +232,10 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
 
 def check_config(table: Mapping[str, Any], where: str = "config") -> Config:
     """Return the `Config` for a plain nested table, or raise `ConfigError` naming each fault."""
-    if table.get("compat") == "authors":
+    image = table.get("image", {})
+    if table.get("compat") == "authors" and isinstance(image, Mapping):
         # The authors' reading holds for the pixels too, unless the file says otherwise.
-        table = {**table, "image": {"compat": "authors", **table.get("image", {})}}
+        table = {**table, "image": {"compat": "authors", **image}}
     try:
         return Config.model_validate(dict(table))
     except ValidationError as cause:
