@@ -24,18 +24,32 @@ ARCHS: dict[str, Entry] = {
     "chexnet": Entry(
         "covidcxr_tf.models.chexnet:build", "COVID-CXNet: DenseNet121 and a small head (Haghanifar 2020, 4.3)"
     ),
+    "resnet101": Entry("covidcxr_tf.models.resnet101:build", "ResNet-101 for 1500 x 1500 px (Kusakunniran 2021)"),
+    "densenet121": Entry("covidcxr_tf.models.densenet121:build", "DenseNet121 in phases (Fricks 2021)"),
+    "vgg16": Entry("covidcxr_tf.models.vgg16:build", "VGG16 with dense layers of 4096 (five-fold portable CXR study)"),
+    "resnet18": Entry("covidcxr_tf.models.resnet18:build", "ResNet-18 on whole films (Oh 2020, global approach)"),
+    "patch-resnet18": Entry("covidcxr_tf.models.patch_resnet18:build", "ResNet-18 on patches that vote (Oh 2020)"),
+    "fcdensenet103": Entry("covidcxr_tf.models.fcdensenet103:build", "FC-DenseNet103 for lungs and heart (Oh 2020)"),
+    "fcdensenet67": Entry("covidcxr_tf.models.fcdensenet67:build", "FC-DenseNet67 for lungs and heart (Oh 2020)"),
     "unet": Entry("covidcxr_tf.models.unet:build", "U-Net for lungs (Ronneberger 2015; Haghanifar 2020, 3.2)"),
 }
 
 RECIPES: dict[str, Entry] = {
     "covid_cxnet": Entry("covidcxr_tf.recipes.covid_cxnet", "COVID-CXNet and its base model, flat and hierarchical"),
-    "lung_segmentation": Entry("covidcxr_tf.recipes.lung_segmentation", "lung U-Net"),
+    "resnet101_1500": Entry("covidcxr_tf.recipes.resnet101_1500", "ResNet-101 at 1500 x 1500 px"),
+    "densenet121_phased": Entry("covidcxr_tf.recipes.densenet121_phased", "DenseNet121 in three phases, six paths"),
+    "vgg16_pcxr": Entry("covidcxr_tf.recipes.vgg16_pcxr", "VGG16, five folds by patient"),
+    "patch_resnet18": Entry(
+        "covidcxr_tf.recipes.patch_resnet18", "ResNet-18 on patches in the lungs, and on whole films"
+    ),
+    "lung_segmentation": Entry("covidcxr_tf.recipes.lung_segmentation", "U-Net and FC-DenseNet for lungs and heart"),
 }
 
 ENHANCERS: dict[str, Entry] = {
     "clahe": Entry("covidcxr_tf.imaging.clahe:clahe", "contrast-limited adaptive histogram equalisation"),
     "beasf": Entry("covidcxr_tf.imaging.beasf:beasf", "bi-histogram equalisation with adaptive sigmoid functions"),
     "equalize": Entry("covidcxr_tf.imaging.equalise:equalize", "global histogram equalisation"),
+    "universal": Entry("covidcxr_tf.imaging.universal:universal", "equalisation and a gamma curve (Oh 2020)"),
     "three-channel": Entry("covidcxr_tf.imaging.stack:three_channel", "BEASF, CLAHE and the film, stacked"),
 }
 
@@ -44,6 +58,13 @@ EXPLAINERS: dict[str, Entry] = {
     "gradcam++": Entry("covidcxr_tf.explain.gradcam:gradcam_plus_plus", "Grad-CAM++ (Chattopadhay 2018)"),
     "scorecam": Entry("covidcxr_tf.explain.gradcam:scorecam", "Score-CAM (Wang 2020)"),
     "saliency": Entry("covidcxr_tf.explain.gradcam:saliency", "gradient saliency (Simonyan 2014)"),
+    "cam": Entry("covidcxr_tf.explain.cam:cam", "class activation map (Zhou 2016)"),
+    "activation": Entry(
+        "covidcxr_tf.explain.activation_map:activation", "mean activation in the lungs (Kusakunniran 2021)"
+    ),
+    "patch-gradcam": Entry(
+        "covidcxr_tf.explain.patch_gradcam:patch_gradcam", "probabilistic Grad-CAM over patches (Oh 2020)"
+    ),
     "lime": Entry("covidcxr_tf.explain.lime:lime", "LIME super-pixels (Ribeiro 2016)"),
 }
 
@@ -67,6 +88,19 @@ SOURCES: dict[str, Entry] = {
     }.items()
 }
 
+#: Papers with printed facts and a reproduction: key -> module with its experiments.
+PAPERS: dict[str, Entry] = {
+    "covid_cxnet": Entry("covidcxr_tf.recipes.reproductions.covid_cxnet", "Haghanifar 2020: COVID-CXNet"),
+    "resnet101_1500": Entry(
+        "covidcxr_tf.recipes.reproductions.resnet101_1500", "Kusakunniran 2021: ResNet-101 at 1500 px"
+    ),
+    "densenet121_phased": Entry(
+        "covidcxr_tf.recipes.reproductions.densenet121_phased", "Fricks 2021: DenseNet121 in phases"
+    ),
+    "vgg16_pcxr": Entry("covidcxr_tf.recipes.reproductions.vgg16_pcxr", "five-fold portable CXR study: VGG16"),
+    "patch_resnet18": Entry("covidcxr_tf.recipes.reproductions.patch_resnet18", "Oh, Park, Ye 2020: patch ResNet-18"),
+}
+
 AUDITS: dict[str, Entry] = {}
 
 KINDS = {
@@ -75,6 +109,7 @@ KINDS = {
     "enhancers": ENHANCERS,
     "explainers": EXPLAINERS,
     "sources": SOURCES,
+    "papers": PAPERS,
     "audits": AUDITS,
 }
 

@@ -1,7 +1,8 @@
 """Experiments as TOML files: read, override, check, hash.
 
 A config is data. One file in ``configs/`` holds one experiment; ``[source]`` says for each value where it
-comes from (a paper's locator, or ``ours: reason``); ``[smoke]`` shrinks the same run to a minute of CPU.
+comes from (a paper's locator, or ``ours: reason``); ``[smoke]`` shrinks the same run to a minute of CPU. A file
+may say ``extends = "NAME"``: it is then laid over that config.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from covidcxr_tf.catalog import ARCHS, RECIPES, nearest
 from covidcxr_tf.errors import ConfigError
 
-Channel = Literal["raw", "clahe", "beasf", "equalize"]
+Channel = Literal["raw", "clahe", "beasf", "equalize", "universal"]
 
 
 class _Table(BaseModel):
@@ -34,7 +35,10 @@ class DataConfig(_Table):
     root: str = ""
     sources: tuple[str, ...] = ()  # keep only films of these sources; empty: all
     ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    folds: int = Field(0, ge=0, le=20)  # cross-validation by patient; 0: one split
+    redraw_validation: bool = False  # draw train and validation anew in each epoch, by film (Kusakunniran 2021, 3)
     demo_patients: int = Field(60, ge=6)  # size of the synthetic set where no manifest is given
+    demo_labels: tuple[str, ...] = ()  # empty: those that `data demo` makes
     demo_size: int = Field(512, ge=64)
 
 
@@ -47,7 +51,9 @@ class ImageConfig(_Table):
     clip_limit: float = Field(2.0, gt=0)  # CLAHE
     tiles: int = Field(8, ge=1, le=64)  # CLAHE, tiles x tiles
     compat: Literal["ours", "authors"] = "ours"  # BEASF reading
-    lungs: Literal["none", "crop", "mask"] = "crop"
+    universal_gamma: float = Field(0.5, gt=0)  # after equalisation, channel "universal" (Oh 2020, II.C)
+    # crop: to the lung box; mask: outside black, then crop; mask_whole: outside black, the frame stays the film's
+    lungs: Literal["none", "crop", "mask", "mask_whole"] = "crop"
     lung_margin: float = Field(0.05, ge=0, le=0.5)  # share of the lung box's height and width, each side
     lung_model: str = "lung_unet"
     histogram_reference: str = ""  # a film whose histogram every film is matched to; empty: none
@@ -58,7 +64,12 @@ class ModelConfig(_Table):
 
     init: str = "none"  # none | imagenet | chexnet:FILE | FILE
     dropout: float = Field(0.2, ge=0, lt=1)
-    head_units: int = Field(10, ge=1)
+    head_units: int = Field(10, ge=0)
+    head_layers: int = Field(1, ge=0)  # dense layers of head_units before the logits, where the architecture has them
+    pooling: Literal["average", "flatten"] = "average"  # before the head, where the architecture has both
+    normalise: Literal["init", "imagenet", "estimate", "none"] = "init"  # init: as the initial weights were trained
+    normalise_films: int = Field(2048, ge=1)  # training films whose mean and deviation `estimate` takes
+    blocks: tuple[int, ...] = ()  # layers in each block, where the architecture has blocks; empty: its own
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
     batch_norm_momentum: float = Field(0.99, ge=0, lt=1)  # weight of the past in the moving statistics, per step
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
@@ -89,7 +100,10 @@ class TrainConfig(_Table):
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
     weight_decay: float = Field(0.0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
+    l1: float = Field(0.0, ge=0)  # times the sum of absolute kernel weights, added to the loss
+    recompute: bool = False  # keep few activations and compute the rest again going back: less memory, more time
     loss: Literal["cross_entropy", "binary_cross_entropy", "bce_dice"] = "cross_entropy"
+    background_weight: float = Field(1.0, gt=0)  # of class 0 in the cross entropy of masks with several classes
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "balanced"
     monitor: str = "val_loss"
@@ -99,13 +113,22 @@ class TrainConfig(_Table):
     shuffle_buffer: int = Field(128, ge=1)  # films held in memory
 
 
+class PatchConfig(_Table):
+    """Patches instead of whole films: training draws them in the lungs, prediction lets them vote (Oh 2020, II.B)."""
+
+    size: int = Field(0, ge=0)  # px of the prepared film; 0: whole films
+    votes: int = Field(100, ge=1)  # patches a film in prediction, K
+    validation_votes: int = Field(5, ge=1)  # patches a film in each epoch's validation
+    seed: int = Field(0, ge=0)  # of the places that vote
+
+
 class Config(_Table):
     """One experiment. ``classes`` maps a class to the labels it takes in, in the order of the model's outputs."""
 
     name: str
     recipe: str
     arch: str
-    task: Literal["classification", "segmentation", "hierarchical"] = "classification"
+    task: Literal["classification", "multilabel", "segmentation", "hierarchical"] = "classification"
     compat: Literal["ours", "paper", "authors"] = "ours"
     seed: int = Field(0, ge=0, lt=2**31)
     classes: dict[str, tuple[str, ...]] = {}
@@ -115,6 +138,9 @@ class Config(_Table):
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    patches: PatchConfig = PatchConfig()
+    phases: dict[str, dict[str, Any]] = {}  # phased transfer: one table of overrides a phase
+    run_phases: tuple[str, ...] = ()  # which of them, in this order; each starts from the weights of the one before
     levels: dict[str, dict[str, Any]] = {}  # hierarchical: one table of overrides a level
     source: dict[str, str] = {}
     smoke: dict[str, Any] = {}
@@ -127,13 +153,18 @@ class Config(_Table):
             raise ValueError(f"recipe '{self.recipe}' is unknown; expected {', '.join(RECIPES)}")
         if self.task in ("classification", "hierarchical") and len(self.classes) < 2:
             raise ValueError('classes needs at least two entries, as in [classes] normal = ["normal"]')
+        if self.task == "multilabel" and not self.classes:
+            raise ValueError('classes needs the findings, as in [classes] Edema = ["Edema"]')
         if self.task == "segmentation" and self.image.lungs != "none":
             raise ValueError("image.lungs must be none for segmentation: the masks cover the whole film")
-        scores = {"segmentation": ("val_loss", "val_dice")}.get(self.task, ("val_loss", "val_accuracy", "val_auroc"))
+        scores = {"segmentation": ("val_loss", "val_dice"), "multilabel": ("val_loss", "val_auroc")}.get(
+            self.task, ("val_loss", "val_accuracy", "val_auroc", "val_f1")
+        )
         if self.train.monitor not in scores:
             raise ValueError(
                 f"train.monitor '{self.train.monitor}' is no score of {self.task}; expected {', '.join(scores)}"
             )
+        self._check_parts()
         seen: dict[str, str] = {}
         for name, labels in self.classes.items():
             for label in labels:
@@ -145,6 +176,21 @@ class Config(_Table):
         if abs(sum(self.data.ratios) - 1) > 1e-9 or min(self.data.ratios) < 0:
             raise ValueError(f"data.ratios {self.data.ratios} must be non-negative and sum to 1")
         return self
+
+    def _check_parts(self) -> None:
+        stray = [name for name in self.run_phases if name not in self.phases]
+        if stray:
+            raise ValueError(f"run_phases names {stray[0]}; phases holds {', '.join(self.phases) or 'nothing'}")
+        if self.run_phases and self.task not in ("classification", "multilabel"):
+            raise ValueError(f"run_phases is for classifiers; the task is {self.task}")
+        if self.data.folds == 1:
+            raise ValueError("data.folds is 1; expected 0 (one split) or at least 2")
+        if self.data.folds and (self.run_phases or self.data.redraw_validation):
+            raise ValueError("data.folds goes neither with run_phases nor with data.redraw_validation")
+        if self.patches.size > self.image.size:
+            raise ValueError(f"patches.size {self.patches.size} is larger than image.size {self.image.size}")
+        if self.patches.size and self.task != "classification":
+            raise ValueError(f"patches are for classification; the task is {self.task}")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -219,15 +265,28 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
         For an unreadable file, an unknown key (with the nearest valid one), or a value that breaks a rule.
     """
     path = find_config(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
-        raise ConfigError(f"not readable as TOML: {cause}", where=path) from cause
+    table = _read_table(path, ())
     if smoke:
         table = merge(table, table.get("smoke", {}))
     for override in overrides:
         table = merge(table, _parse_override(override))
     return check_config(table, where=str(path))
+
+
+def _read_table(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return a file's table, laid over that of the config it ``extends``."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
+        raise ConfigError(f"not readable as TOML: {cause}", where=path) from cause
+    if "extends" not in table:
+        return table
+    if path.resolve() in seen:
+        raise ConfigError("extends itself", where=path, expected="a chain of configs that ends")
+    name = str(table.pop("extends"))
+    beside = path.with_name(f"{name.removesuffix('.toml')}.toml")
+    shared = beside if beside.is_file() else find_config(name)
+    return merge(_read_table(shared, (*seen, path.resolve())), table)
 
 
 def check_config(table: Mapping[str, Any], where: str = "config") -> Config:

@@ -9,15 +9,20 @@ import pandas as pd
 
 from covidcxr_tf.data.manifest import film_path, load_manifest, map_classes
 from covidcxr_tf.errors import SplitError
-from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_masks
+from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_classes, score_masks
 from covidcxr_tf.evaluate.thresholds import Threshold
 from covidcxr_tf.files import write_json, write_text
-from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.lung_finder import LungFinder, model_file
+from covidcxr_tf.lungs.anatomy import CLASSES, LEFT_LUNG
+from covidcxr_tf.lungs.drawn_masks import drawn_mask, has_heart_masks
 from covidcxr_tf.models.files import read_facts
 from covidcxr_tf.predict import HierarchicalModel, LoadedModel, class_labels, load_any, predict_manifest
 from covidcxr_tf.progress import track
 from covidcxr_tf.report.run_figures import draw_overlap
+
+#: What a network for heart and lungs is judged by, one by one.
+ORGANS = {name: number for number, name in enumerate(CLASSES) if number}
 
 
 def load_for_judging(model: str) -> LoadedModel | HierarchicalModel | None:
@@ -117,11 +122,21 @@ def judge_masks(
 
 
 def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return path, patient_id, source, dice, jaccard and the quality verdict of each film of a manifest."""
+    """Return path, patient_id, source, dice, jaccard and the quality verdict of each film of a manifest.
+
+    ``dice`` and ``jaccard`` are those of both lungs together. A network that finds the heart too is also judged by
+    each class (``dice_heart``, ``dice_left_lung``...; NaN where the film has no drawing of the heart), and its lungs,
+    which leave the heart out, against the drawn lungs without the drawn heart.
+    """
+    drawn = has_heart_masks(manifest) & finder.finds_heart
     found = []
     for row in track(range(len(manifest)), len(manifest), "judge masks"):
-        truth = read_mask(film_path(manifest, row, column="mask_path"))
-        segmentation = finder.segment(read_image(film_path(manifest, row)))
+        film = read_image(film_path(manifest, row))
+        segmentation = finder.segment(film)
+        truth = drawn_mask(manifest, row, film.shape, finder.classes if drawn[row] else ())
+        scores = score_masks(truth >= LEFT_LUNG if drawn[row] else truth, segmentation.mask)
+        if drawn[row] and segmentation.anatomy is not None:
+            scores |= score_classes(truth, segmentation.anatomy, ORGANS)
         quality = segmentation.quality
         found.append(
             {
@@ -129,7 +144,7 @@ def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
                 "patient_id": manifest.at[row, "patient_id"],
                 "source": manifest.at[row, "source"] if "source" in manifest else "",
                 "label": manifest.at[row, "label"],
-                **score_masks(truth, segmentation.mask),
+                **scores,
                 "quality": quality.score,
                 "verdict": quality.verdict,
             }

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,10 @@ from covidcxr_tf.errors import DataError, ImageError, RunFailed, UsageError
 from covidcxr_tf.files import umask, write_json
 from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
-from covidcxr_tf.imaging.reading import read_image, read_mask
+from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.imaging.stack import model_input
+from covidcxr_tf.lungs.drawn_masks import check_classes, drawn_mask, small_mask
 from covidcxr_tf.lungs.region import lung_box
 from covidcxr_tf.progress import Progress
 
@@ -95,6 +96,7 @@ def prepare(
     image: ImageConfig,
     *,
     masks: bool = False,
+    mask_classes: Sequence[str] = (),
     regions: Callable[[np.ndarray], np.ndarray | None] | None = None,
     regions_key: str = "",
     group_by: str = "split",
@@ -110,7 +112,10 @@ def prepare(
     image : ImageConfig
         Size, channels and lung handling.
     masks : bool
-        Store each film's lung mask, resized with it (segmentation).
+        Store each film's mask, resized with it (segmentation): uint8 0 or 1, the lungs.
+    mask_classes : sequence of str
+        Empty, or `covidcxr_tf.lungs.anatomy.CLASSES`: masks then hold the number of each pixel's class, from the masks
+        of lungs and heart.
     regions : callable, optional
         Film -> lung region (uint8, any resolution) or None; needed where ``image.lungs`` is not ``none``.
     regions_key : str
@@ -128,11 +133,14 @@ def prepare(
         For an unreadable film beyond `skip_bad`.
     DataError
         If nothing is left, or lungs are wanted and no `regions` given.
+    ConfigError
+        If `mask_classes` are others than heart and lungs.
     """
+    check_classes(mask_classes)
     if image.lungs != "none" and regions is None:
         raise DataError("the config wants lungs, but there is nothing to find them with", expected="a lung model")
     reference = reference_histogram(image)
-    key = _key(manifest, image, masks, regions_key, group_by, reference)
+    key = _key(manifest, image, masks, mask_classes, regions_key, group_by, reference)
     folder = (out if out is not None else cache_folder() / "prepared" / key[:24]).resolve()
     found = _open(folder, key, manifest, group_by)
     if found is not None and len(found.quarantine) <= skip_bad:
@@ -142,7 +150,7 @@ def prepare(
 
     def work(row: int) -> tuple[int, bytes, bytes] | tuple[int, ImageError]:
         try:
-            return _one_film(manifest, row, image, masks, regions, reference)
+            return _one_film(manifest, row, image, masks, mask_classes, regions, reference)
         except ImageError as bad:
             return row, bad
 
@@ -158,6 +166,7 @@ def _one_film(
     row: int,
     image: ImageConfig,
     masks: bool,
+    mask_classes: Sequence[str],
     regions: Callable[[np.ndarray], np.ndarray | None] | None,
     reference: np.ndarray | None,
 ) -> tuple[int, bytes, bytes]:
@@ -167,12 +176,8 @@ def _one_film(
     pixels = model_input(film, image, box=box, region=region, reference_histogram=reference)
     if not masks:
         return row, pixels.tobytes(), b""
-    path = film_path(manifest, row, column="mask_path")
-    mask = read_mask(path)
-    if mask.shape != film.shape:
-        raise ImageError(f"mask is {mask.shape}, its film {film.shape}", where=path, expected="the same size")
-    small = resize(mask.astype(np.float32), (image.size, image.size)) >= 0.5
-    return row, pixels.tobytes(), small.astype(np.uint8).tobytes()
+    mask = small_mask(drawn_mask(manifest, row, film.shape, mask_classes), image.size, mask_classes)
+    return row, pixels.tobytes(), mask.tobytes()
 
 
 def _write(
@@ -338,14 +343,16 @@ def _key(
     manifest: pd.DataFrame,
     image: ImageConfig,
     masks: bool,
+    mask_classes: Sequence[str],
     regions_key: str,
     group_by: str,
     reference: np.ndarray | None,
 ) -> str:
     """Return a digest of all that decides the bytes of the shards."""
     digest = hashlib.sha256(b"" if reference is None else reference.tobytes())
-    digest.update(json.dumps([LAYOUT, image.model_dump(mode="json"), masks, regions_key], sort_keys=True).encode())
-    columns = ["path", "mask_path"] if masks else ["path"]
+    settings = [LAYOUT, image.model_dump(mode="json"), masks, regions_key, *mask_classes]
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    columns = ["path"] + ["mask_path"] * masks + ["heart_mask_path"] * bool(masks and mask_classes)
     for row in range(len(manifest)):
         for column in columns:
             path = film_path(manifest, row, column=column)

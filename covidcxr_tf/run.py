@@ -13,38 +13,39 @@ import pandas as pd
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.errors import ImageError, UsageError
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.predict import (
-    HierarchicalModel,
-    LoadedModel,
-    class_labels,
-    load_model_for_films,
-    predict_manifest,
-)
+from covidcxr_tf.predict import Classifier, HierarchicalModel, LoadedModel, class_labels, load_any, predict_manifest
 from covidcxr_tf.segmentation_files import films_of
 
 Film = np.ndarray | str | Path
 
 
 class Run:
-    """A trained classifier.
+    """A trained classifier, or several that predict as one: an ensemble, or the two levels of a hierarchical run.
 
     Attributes
     ----------
     classes : tuple of str
         In the order of the probabilities.
     config : dict
-        What was stored with the model: architecture, image config, split and config digests.
+        What was stored with the model: architecture, image config, split and config digests. Of a hierarchical run,
+        what was stored with its first level.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: Classifier) -> None:
         self._loaded = loaded
         self.classes = loaded.classes
-        self.config = loaded.facts
+        self.config = loaded.first.facts if isinstance(loaded, HierarchicalModel) else loaded.facts
 
     @property
     def model(self) -> Any:
-        """The plain ``keras.Model``; its input is float32 (N, size, size, channels) in [0, 1]."""
-        return self._loaded.model
+        """The plain ``keras.Model``; its input is float32 (N, size, size, channels) in [0, 1]: films, or patches.
+
+        Raises
+        ------
+        UsageError
+            If the run is made of several models.
+        """
+        return self._one("model").model
 
     def predict(self, images: Film | Sequence[Film]) -> np.ndarray:
         """Return probabilities float64 (N, classes) of films: paths, or float32 (H, W) in [0, 1]."""
@@ -52,21 +53,39 @@ class Run:
         return self._loaded.predict([_film(image) for image in films])
 
     def explain(self, image: Film, method: str = "gradcam", target: str | None = None, seed: int = 0) -> Any:
-        """Return an `Explanation`: heat map float32 (H, W) in [0, 1], probabilities, share of heat in the lungs."""
+        """Return an `Explanation`: heat map float32 (H, W) in [0, 1], probabilities, share of heat in the lungs.
+
+        Raises
+        ------
+        UsageError
+            If there is no such method or class, the method is none for this model, or the run is made of several.
+        """
         from covidcxr_tf.explain.film import explain_film
 
-        return explain_film(self._loaded, _film(image), method=method, target=target, seed=seed)
+        return explain_film(self._one("explain"), _film(image), method=method, target=target, seed=seed)
+
+    def _one(self, what: str) -> LoadedModel:
+        if isinstance(self._loaded, LoadedModel):
+            return self._loaded
+        folder = self._loaded.path if self._loaded.path.is_dir() else self._loaded.path.parent
+        raise UsageError(
+            f"'{what}' is of one model, and this run is made of several",
+            where=folder,
+            remedy="load the folder of one of them",
+        )
 
 
 def load(path: str | Path | None = None) -> Run:
     """Return the run in a run folder or ``.keras`` file, or the shipped classifier.
+
+    A folder with an ensemble or with two levels is a run that predicts, and has no single model.
 
     Raises
     ------
     WeightsError
         If it is not there or not readable.
     """
-    return Run(load_model_for_films(path))
+    return Run(load_any(path))
 
 
 def segment(film: Film, model: str | Path = "lung_unet") -> np.ndarray:
@@ -75,7 +94,7 @@ def segment(film: Film, model: str | Path = "lung_unet") -> np.ndarray:
 
 
 def predict_inputs(
-    loaded: LoadedModel | HierarchicalModel, inputs: Sequence[str], *, root: str | None = None, skip_bad: int = 0
+    loaded: Classifier, inputs: Sequence[str], *, root: str | None = None, skip_bad: int = 0
 ) -> tuple[pd.DataFrame, list[ImageError]]:
     """Return a predictions table for films, folders or a manifest, and the films that could not be read."""
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet", ".pq"):
@@ -88,7 +107,7 @@ def predict_inputs(
     return predict_manifest(loaded, manifest, skip_bad=skip_bad)
 
 
-def _known_labels(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel) -> pd.DataFrame:
+def _known_labels(films: pd.DataFrame, loaded: Classifier) -> pd.DataFrame:
     """Return the films with the model's class as label, empty where it has none; nothing is left out."""
     if "label" not in films:
         return films

@@ -24,9 +24,10 @@ from covidcxr_tf.progress import Progress
 if TYPE_CHECKING:
     from covidcxr_tf.lung_finder import LungFinder, Segmentation
 
-#: Outline of the lungs on an overlay, blue-green-red: a yellow that colour-blind readers see on grey.
-OUTLINE = (66, 228, 240)
-MASKS, OVERLAYS, MANIFEST, DOCUMENT = "masks", "overlays", "manifest.csv", "segmentation.json"
+#: Outlines on an overlay, blue-green-red: yellow lungs, a sky-blue heart; colour-blind readers tell them apart on grey.
+OUTLINE, HEART_OUTLINE = (66, 228, 240), (233, 180, 86)
+MASKS, HEARTS, OVERLAYS = "masks", "hearts", "overlays"
+MANIFEST, DOCUMENT = "manifest.csv", "segmentation.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Segmented:
     ----------
     document : dict
         What ``segmentation.json`` holds: schema_version, model, manifest, root (from the folder of the file), and
-        films with film (from the root), mask_path, overlay (from the folder), size and lung_mask_quality.
+        films with film (from the root), mask_path, heart_mask_path (from a network that finds hearts), overlay (all
+        from the folder), size and lung_mask_quality.
     manifest : Path
         The new manifest.
     root : Path
@@ -80,6 +82,9 @@ def films_of(inputs: Sequence[str], root: str | None = None) -> pd.DataFrame:
 def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, skip_bad: int = 0) -> Segmented:
     """Write ``masks/``, ``overlays/``, ``segmentation.json`` and ``manifest.csv`` below `out`.
 
+    A network that finds the heart too also gives ``hearts/`` and the manifest's ``heart_mask_path``; its lungs leave
+    the heart out.
+
     Parameters
     ----------
     films : DataFrame
@@ -100,7 +105,7 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
     """
     folder = Path(out).resolve()
     _refuse_to_replace(films, folder)
-    for name in (MASKS, OVERLAYS):
+    for name in (MASKS, HEARTS, OVERLAYS) if finder.finds_heart else (MASKS, OVERLAYS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     stems = distinct_stems(films["file"].tolist())
     progress = Progress(len(films), "segment")
@@ -133,9 +138,14 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
 
 
 def _rebased(films: pd.DataFrame, rows: list[dict[str, Any]], folder: Path, root: Path) -> pd.DataFrame:
-    """Return the rows of the new manifest: those that came, with paths from `root`, the masks and their verdicts."""
+    """Return the rows of the new manifest: those that came, with paths from `root`, the masks and their verdicts.
+
+    Masks of hearts are the network's where it finds them, else those that came.
+    """
     table = films.drop(columns=["file"])
-    if "heart_mask_path" in films:
+    if any("heart_mask_path" in row for row in rows):
+        table["heart_mask_path"] = [os.path.relpath(folder / row["heart_mask_path"], root) for row in rows]
+    elif "heart_mask_path" in films:
         table["heart_mask_path"] = [_heart_mask(films, row, root) for row in films.index]
     return table.assign(
         path=[os.path.relpath(row["file"], root) for row in rows],
@@ -160,7 +170,7 @@ def _refuse_to_replace(films: pd.DataFrame, folder: Path) -> None:
         raise UsageError("the new manifest would replace this one", where=came, remedy="name another --out")
     if manifest.exists() and not (folder / DOCUMENT).exists():
         raise UsageError("a manifest that `segment` did not write", where=manifest, remedy="name another --out")
-    written = [os.path.realpath(folder / name) for name in (MASKS, OVERLAYS)]
+    written = [os.path.realpath(folder / name) for name in (MASKS, HEARTS, OVERLAYS)]
     known: dict[str, str] = {}
     for path in _files_that_came(films):
         # Renaming a file into place replaces a link, not what it leads to: both may not lie there.
@@ -182,22 +192,30 @@ def _files_that_came(films: pd.DataFrame) -> Iterator[str]:
                 yield os.path.join(films.attrs["root"], cell)
 
 
-def outlined(film: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the film as uint8 (H, W, 3), blue-green-red, with the outline of the mask drawn on it."""
+def outlined(film: np.ndarray, mask: np.ndarray, heart: np.ndarray | None = None) -> np.ndarray:
+    """Return the film as uint8 (H, W, 3), blue-green-red, with the outlines of lungs and heart drawn on it."""
     picture = cv2.cvtColor(to_uint8(film), cv2.COLOR_GRAY2BGR)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return cv2.drawContours(picture, contours, -1, OUTLINE, max(1, round(max(film.shape) / 400)))
+    width = max(1, round(max(film.shape) / 400))
+    for inside, colour in ((heart, HEART_OUTLINE), (mask, OUTLINE)):
+        if inside is not None:
+            contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+            cv2.drawContours(picture, contours, -1, colour, width)
+    return picture
 
 
 def _write_one(film: np.ndarray, found: Segmentation, folder: Path, stem: str, file: str) -> dict[str, Any]:
-    mask_path, overlay = f"{MASKS}/{stem}.png", f"{OVERLAYS}/{stem}.png"
-    for name, picture in ((mask_path, found.mask * np.uint8(255)), (overlay, outlined(film, found.mask))):
+    pictures = {f"{MASKS}/{stem}.png": found.mask * np.uint8(255)}
+    if found.heart is not None:
+        pictures[f"{HEARTS}/{stem}.png"] = found.heart * np.uint8(255)
+    pictures[f"{OVERLAYS}/{stem}.png"] = outlined(film, found.mask, found.heart)
+    for name, picture in pictures.items():
         with replacing(folder / name) as aside:
             aside.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     return {
         "file": file,
-        "mask_path": mask_path,
-        "overlay": overlay,
+        "mask_path": f"{MASKS}/{stem}.png",
+        **({} if found.heart is None else {"heart_mask_path": f"{HEARTS}/{stem}.png"}),
+        "overlay": f"{OVERLAYS}/{stem}.png",
         "size": list(film.shape),
         "lung_mask_quality": found.quality.as_dict(),
     }

@@ -19,9 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 import numpy as np
@@ -38,7 +41,11 @@ ENHANCED_SIDE = 1024
 PIPELINE_SIDE, PIPELINE_FILMS, PIPELINE_BATCH = 320, 1024, 16
 PIPELINE_ROUNDS = 3  # the shards are read so often in one pass, else the filling of the shuffle buffer would tell
 STEP_SIDE, STEP_FILMS, STEP_BATCH = 96, 256, 8
+DELONG_FILMS, DELONG_MODELS = 100_000, 6
 LIME_SIDE, LIME_SAMPLES, LIME_BATCH = 128, 1000, 25  # the batch is `lime`'s own default
+RECOMPUTE_SIDE, RECOMPUTE_FULL, RECOMPUTE_STEPS = 256, 1500, 4
+MASK_SIDE, MASK_BATCH, MASK_STEPS = 256, 2, 3  # the paper's
+PATCH_FILM, PATCH_SIDE, PATCH_VOTES = 1024, 224, 100  # the paper's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +55,10 @@ class Goal:
     bound: float
     of: Literal["ratio", "ours"] = "ratio"
     at_least: bool = False
+    unit: str = "s"  # of our own median
 
     def __str__(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {self.bound:g}{' s' if self.of == 'ours' else ''}"
+        return f"{'≥' if self.at_least else '≤'} {self.bound:g}{f' {self.unit}' if self.of == 'ours' else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Row:
     name: str
     measured: str
     against: str
-    unit: Literal["ms", "s", "films/s"]
+    unit: Literal["ms", "s", "films/s", "GB"]
     ours: tuple[float, ...]
     reference: tuple[float, ...]
     goal: Goal | None = None
@@ -92,7 +100,7 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row of the table."""
-        scale, digits = {"ms": (1e3, 2), "s": (1, 3), "films/s": (1, 0)}[self.unit]
+        scale, digits = {"ms": (1e3, 2), "s": (1, 3), "films/s": (1, 0), "GB": (1, 2)}[self.unit]
         medians = [
             f"{statistics.median(values) * scale:.{digits}f} {self.unit}" for values in (self.ours, self.reference)
         ]
@@ -368,6 +376,171 @@ def lime(repeats: int) -> list[Row]:
     return [Row("lime", title, f"{LIME_SAMPLES} forward passes, batch {LIME_BATCH}", "s", *both, Goal(1.15))]
 
 
+def patch_heat(repeats: int) -> list[Row]:
+    """The probabilistic Grad-CAM of a film against the forward passes of its patches alone, in the same batches."""
+    from covidcxr_tf.config import ImageConfig
+    from covidcxr_tf.data.synthetic import SOURCES, make_film
+    from covidcxr_tf.explain.patch_gradcam import patch_gradcam
+    from covidcxr_tf.imaging.levels import to_uint8
+    from covidcxr_tf.models import build, cam_layer
+    from covidcxr_tf.predict import PatchModel
+    from covidcxr_tf.voting import patch_batches
+
+    image = ImageConfig(size=PATCH_FILM, lungs="none").model_dump(mode="json")
+    classes = ["normal", "bacterial", "tuberculosis", "viral_or_covid19"]
+    facts = {"classes": classes, "task": "classification", "image": image}
+    facts["patches"] = {"size": PATCH_SIDE, "votes": PATCH_VOTES, "seed": 0}
+    model = build("patch-resnet18", len(classes), input_shape=(PATCH_SIDE, PATCH_SIDE, 3), seed=0)
+    loaded = PatchModel(model, facts, Path("patches.keras"), lungs=None)
+    drawn = make_film("covid19", SOURCES[0], seed=0, size=PATCH_FILM)
+    film = np.repeat((to_uint8(drawn.film) * drawn.lung_mask)[..., None], 3, axis=-1)
+    batches = list(patch_batches(film, loaded.places(film)))
+    layer = cam_layer("patch-resnet18")
+
+    def ours() -> None:
+        patch_gradcam(model, film, 3, layer, size=PATCH_SIDE, count=PATCH_VOTES)
+
+    def bare() -> None:
+        for batch in batches:
+            loaded.patch_probabilities(batch)
+
+    both = in_turn(timed(ours), timed(bare), repeats)
+    title = f"patch Grad-CAM, {PATCH_VOTES} patches of {PATCH_SIDE} px, patch-resnet18"
+    against = f"{PATCH_VOTES} forward passes, batch {len(batches[0])}"
+    return [Row("patch_gradcam", title, against, "s", *both, Goal(1.35))]
+
+
+class StepCost(NamedTuple):
+    """What training steps of one film took in a process of their own."""
+
+    peak: float  # GB, of the whole process
+    seconds: float  # a step, median, without the first
+    losses: list[float]
+
+
+def step_cost(side: int, steps: int, again: bool, **knobs: Any) -> StepCost:
+    """Return the cost of steps of ResNet-101, with the activations kept or, `again`, computed again."""
+    import keras
+
+    from covidcxr_tf.config import TrainConfig
+    from covidcxr_tf.models import build
+    from covidcxr_tf.models.losses import build_loss
+    from covidcxr_tf.train.distribution import build_strategy
+    from covidcxr_tf.train.loop import build_train_step
+    from covidcxr_tf.train.recompute import recomputed
+
+    strategy = build_strategy("all")
+    with strategy.scope():
+        model = build("resnet101", input_shape=(side, side, 1), seed=0, **knobs)
+        optimizer = keras.optimizers.Adam(1e-4)
+    forward = recomputed(model) if again else None
+    own_step = build_train_step(model, build_loss(TrainConfig(), 2), optimizer, strategy, forward=forward)
+    film = synthetic_levels(side)[None, ..., None].astype(np.float32) / np.float32(255)
+    batch = {"image": film, "target": np.zeros(1, np.int32), "weight": np.ones(1, np.float32)}
+    losses, taken = [], []
+    for _ in range(steps):
+        started = time.perf_counter()
+        losses.append(float(own_step(batch)))
+        taken.append(time.perf_counter() - started)
+    return StepCost(peak_memory(), statistics.median(taken[1:]), losses)
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has held, in GB."""
+    # Linux hands `ru_maxrss` down from the parent; the kernel's own line starts anew with each program.
+    listed = Path("/proc/self/status")
+    if listed.is_file():
+        return next(int(line.split()[1]) for line in listed.read_text().splitlines() if "VmHWM" in line) * 1024 / 1e9
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def recompute(repeats: int, side: int = RECOMPUTE_SIDE) -> list[Row]:
+    """A training step of ResNet-101 that computes activations again against one that keeps them: peak and time."""
+    costs: dict[bool, list[StepCost]] = {True: [], False: []}
+    for _, again in itertools.product(range(repeats), costs):
+        # A process each: what has been held once is never given back.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            costs[again].append(pool.submit(step_cost, side, RECOMPUTE_STEPS, again).result())
+    title = f"training step, resnet101 at {side} px, batch 1, recomputed"
+    peaks = [tuple(cost.peak for cost in costs[again]) for again in (True, False)]
+    seconds = [tuple(cost.seconds for cost in costs[again]) for again in (True, False)]
+    goal = Goal(4, of="ours", unit="GB") if side == RECOMPUTE_FULL else None
+    return [
+        Row("recompute_memory", f"{title}: peak", "activations kept", "GB", peaks[0], peaks[1], goal),
+        Row("recompute_time", f"{title}: time", "activations kept", "s", seconds[0], seconds[1]),
+    ]
+
+
+def mask_step_cost(arch: str, side: int, steps: int, **knobs: Any) -> StepCost:
+    """Return the cost of training steps of a network for heart and lungs, in batches of two films."""
+    import keras
+
+    from covidcxr_tf.config import TrainConfig
+    from covidcxr_tf.models import build
+    from covidcxr_tf.models.losses import build_loss
+    from covidcxr_tf.train.distribution import build_strategy
+    from covidcxr_tf.train.loop import build_train_step
+
+    strategy = build_strategy("all")
+    with strategy.scope():
+        model = build(arch, num_classes=4, input_shape=(side, side, 1), seed=0, **knobs)
+        optimizer = keras.optimizers.Adam(1e-4)
+    own_step = build_train_step(model, build_loss(TrainConfig(), 4, "segmentation"), optimizer, strategy)
+    levels = np.stack([synthetic_levels(side, number) for number in range(MASK_BATCH)])[..., None]
+    classes = (levels // 64).astype(np.float32)  # four, by grey level
+    batch = {"image": levels.astype(np.float32) / np.float32(255), "target": classes}
+    batch["weight"] = np.ones(MASK_BATCH, np.float32)
+    losses, taken = [], []
+    for _ in range(steps):
+        started = time.perf_counter()
+        losses.append(float(own_step(batch)))
+        taken.append(time.perf_counter() - started)
+    return StepCost(peak_memory(), statistics.median(taken[1:]), losses)
+
+
+def fcdensenet(repeats: int, side: int = MASK_SIDE) -> list[Row]:
+    """A training step of FC-DenseNet103 against one of the U-Net of 7.8 M parameters: peak and time."""
+    costs: dict[str, list[StepCost]] = {"fcdensenet103": [], "unet": []}
+    for _, arch in itertools.product(range(repeats), costs):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            costs[arch].append(pool.submit(mask_step_cost, arch, side, MASK_STEPS).result())
+    title = f"training step, fcdensenet103 at {side} px, batch {MASK_BATCH}"
+    peaks, seconds = (
+        [tuple(getattr(cost, figure) for cost in costs[arch]) for arch in costs] for figure in ("peak", "seconds")
+    )
+    return [
+        Row("fcdensenet_memory", f"{title}: peak", "unet, 32 to 512 filters", "GB", peaks[0], peaks[1]),
+        Row("fcdensenet_time", f"{title}: time", "unet, 32 to 512 filters", "s", seconds[0], seconds[1]),
+    ]
+
+
+def delong(repeats: int) -> list[Row]:
+    """Areas of several models with their covariance, against sorting the scores, which ranks cannot do without."""
+    from covidcxr_tf.evaluate.delong import clustered_delong
+    from covidcxr_tf.evaluate.delong import delong as areas
+
+    generator = np.random.default_rng(0)
+    sick = generator.random(DELONG_FILMS) < 0.1
+    scores = generator.normal(size=(DELONG_MODELS, DELONG_FILMS)) + sick
+    patients = [f"p{number}" for number in generator.integers(0, DELONG_FILMS // 3, DELONG_FILMS)]
+
+    def least() -> None:
+        np.argsort(scores, axis=1, kind="stable")
+
+    few = max(1, repeats // 2)
+    films = in_turn(timed(lambda: areas(scores, sick)), timed(least), repeats)
+    grouped = in_turn(timed(lambda: clustered_delong(scores, sick, patients)), timed(least), few)
+    title = f"of {DELONG_MODELS} models on {DELONG_FILMS} films"
+    goal = Goal(2.0, of="ours")
+    return [
+        Row("delong", f"DeLong covariance {title}", "sorting the scores", "s", *films, goal),
+        Row("delong_patients", f"Obuchowski covariance {title}", "sorting the scores", "s", *grouped),
+    ]
+
+
 #: Name -> what runs, and how many pairs without --repeats.
 BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "enhance": (enhance, 60),
@@ -375,6 +548,10 @@ BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "pipeline": (pipeline, 12),
     "step": (step, 24),
     "lime": (lime, 3),
+    "delong": (delong, 10),
+    "patch_gradcam": (patch_heat, 5),
+    "recompute": (recompute, 1),
+    "fcdensenet": (fcdensenet, 1),
 }
 
 
@@ -393,14 +570,17 @@ def machine() -> dict[str, Any]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 @click.option("--repeats", type=click.IntRange(min=1), help="Pairs a row; by default each benchmark has its own.")
+@click.option("--full", is_flag=True, help=f"recompute at {RECOMPUTE_FULL} px: 8 GB of memory, minutes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document with every single figure.")
-def main(names: tuple[str, ...], repeats: int | None, as_json: bool) -> None:
+def main(names: tuple[str, ...], repeats: int | None, full: bool, as_json: bool) -> None:
     """Measure NAMES (all when none is given) and print one table of ratios."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     facts = machine()
     rows: list[Row] = []
     for name in names or BENCHMARKS:
         run, usual = BENCHMARKS[name]
+        if full and name == "recompute":
+            run = partial(recompute, side=RECOMPUTE_FULL)
         started = time.perf_counter()
         rows += run(repeats or usual)
         click.echo(f"{name}: {time.perf_counter() - started:.0f} s", err=True)

@@ -9,9 +9,12 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLEAN = ("COVIDCXR_MODELS", "COVIDCXR_CACHE")
 
@@ -90,3 +93,47 @@ def shipped_lungs(lung_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the hand-written lung network the shipped one."""
     monkeypatch.setenv("COVIDCXR_MODELS", str(lung_models))
     return lung_models
+
+
+@pytest.fixture(scope="session")
+def anatomy_drawn() -> np.ndarray:
+    """Return a drawing of heart, left and right lung by class number, uint8 (32, 32), only the heart touching."""
+    import numpy as np
+
+    from covidcxr_tf.lungs.anatomy import HEART, LEFT_LUNG, RIGHT_LUNG
+
+    drawn = np.zeros((32, 32), np.uint8)
+    drawn[4:28, 3:12] = RIGHT_LUNG
+    drawn[4:28, 20:29] = LEFT_LUNG
+    drawn[14:25, 12:23] = HEART
+    return drawn
+
+
+@pytest.fixture
+def anatomy_of(tmp_path: Path) -> Callable[[np.ndarray], Path]:
+    """Return a function from a drawing (32, 32) to the file of a network that finds just that in every film."""
+    import keras
+    import numpy as np
+
+    from covidcxr_tf.config import ImageConfig
+    from covidcxr_tf.lungs.anatomy import CLASSES
+    from covidcxr_tf.models.files import save_model
+
+    def write(drawn: np.ndarray) -> Path:
+        image = keras.Input((32, 32, 1), name="image")
+        seen = keras.layers.GlobalAveragePooling2D(name="seen")(image)
+        flat = keras.layers.Dense(32 * 32 * 4, kernel_initializer="zeros", name="flat")(seen)
+        model = keras.Model(image, keras.layers.Reshape((32, 32, 4), name="logits")(flat))
+        bias = 3.0 * (drawn[..., None] == np.arange(4))
+        model.get_layer("flat").set_weights([np.zeros((1, 32 * 32 * 4)), bias.ravel()])
+        settings = ImageConfig(size=32, channels=("raw",), tiles=4, lungs="none").model_dump(mode="json")
+        facts = {"name": "anatomy", "arch": "unet", "task": "segmentation", "classes": list(CLASSES), "image": settings}
+        return save_model(model, tmp_path / "anatomy" / "model.keras", facts)
+
+    return write
+
+
+@pytest.fixture
+def anatomy_model(anatomy_of: Callable[[np.ndarray], Path], anatomy_drawn: np.ndarray) -> Path:
+    """Return the file of a network that finds `anatomy_drawn` in every film."""
+    return anatomy_of(anatomy_drawn)

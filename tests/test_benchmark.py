@@ -129,3 +129,48 @@ def test_throughput_counts_every_film(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(ticks))
     dataset = [{"image": np.zeros((4, 2, 2, 3))}, {"image": np.zeros((2, 2, 2, 3))}]
     assert benchmark.films_per_second(lambda: dataset)() == 3.0
+
+
+def test_a_segmentation_step_is_measured() -> None:
+    cost = benchmark.mask_step_cost("fcdensenet103", 32, 3, blocks=(1,), bottleneck=1, growth=4, stem=4)
+    assert 0.05 < cost.peak < 500
+    assert cost.seconds > 0
+    assert len(cost.losses) == 3 and all(loss > 0 for loss in cost.losses)
+
+
+def test_steps_that_compute_again_lose_what_plain_steps_lose() -> None:
+    knobs: dict[str, Any] = {"blocks": (1, 1), "stem": 4}
+    kept, again = (benchmark.step_cost(32, 2, how, **knobs) for how in (False, True))
+    np.testing.assert_allclose(again.losses, kept.losses, rtol=1e-4)
+    assert kept.losses[0] != kept.losses[1]
+    assert 0.05 < kept.peak <= again.peak  # one process here: its peak never falls
+
+
+def test_recomputation_is_compared_a_process_each_and_judged_at_full_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    class Pool:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, function: Any, *arguments: Any) -> Any:
+            assert function is benchmark.step_cost
+            asked.append(arguments)
+            cost = benchmark.StepCost(3.5, 2.0, [0.7]) if arguments[2] else benchmark.StepCost(7.0, 1.0, [0.7])
+            return type("Future", (), {"result": lambda self: cost})()
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Pool)
+    memory, seconds = benchmark.recompute(2)
+    assert [arguments[2] for arguments in asked] == [True, False, True, False]
+    assert (memory.ours, memory.reference, memory.ratio, memory.verdict) == ((3.5, 3.5), (7.0, 7.0), 0.5, "")
+    assert (seconds.ratio, seconds.unit) == (2.0, "s")
+    monkeypatch.setattr(benchmark, "BENCHMARKS", {"recompute": (benchmark.recompute, 1)})
+    done = CliRunner().invoke(benchmark.main, ["recompute", "--full"])
+    assert "resnet101 at 1500 px" in done.stdout
+    assert "| 3.50 GB | 7.00 GB | 0.500 | 0.500 to 0.500 (1) | ≤ 4 GB | met |" in done.stdout

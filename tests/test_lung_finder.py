@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from covidcxr_tf.data.manifest import film_path, load_manifest
-from covidcxr_tf.errors import WeightsError
+from covidcxr_tf.errors import UsageError, WeightsError
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.lung_finder import LungFinder, model_file
+from covidcxr_tf.lungs.anatomy import CLASSES, HEART, LEFT_LUNG, RIGHT_LUNG
+from covidcxr_tf.models.files import load_model, save_model
 
 
 @pytest.fixture
@@ -85,3 +88,82 @@ def test_the_network_knows_itself_and_finds_dark_fields(shipped: Path, phantoms:
     assert found.probabilities.shape == found.region.shape == (32, 32)
     np.testing.assert_array_equal(finder.region(film), found.region)
     assert film[found.mask == 1].mean() < film[found.mask == 0].mean()
+
+
+def test_a_network_for_lungs_alone_knows_no_heart(shipped: Path, phantoms: Path) -> None:
+    finder = LungFinder.load()
+    film = read_image(film_path(load_manifest(phantoms), 0))
+    assert not finder.finds_heart and finder.classes == ()
+    found = finder.segment(film)
+    assert found.anatomy is None and found.heart is None
+    with pytest.raises(UsageError, match="lung_unet finds lungs alone; expected one for background, heart"):
+        finder.anatomy(film)
+
+
+def a_film(shape: tuple[int, int] = (64, 96)) -> np.ndarray:
+    return np.random.default_rng(1).random(shape, dtype=np.float32)
+
+
+def test_a_network_for_four_classes(anatomy_model: Path, anatomy_drawn: np.ndarray) -> None:
+    finder = LungFinder.load(anatomy_model)
+    assert finder.finds_heart and finder.classes == CLASSES
+    film = a_film()
+    found = finder.segment(film)
+    assert found.anatomy is not None and found.heart is not None
+    assert found.anatomy.shape == found.mask.shape == found.heart.shape == film.shape
+    assert found.anatomy.dtype == found.mask.dtype == found.heart.dtype == np.uint8
+    np.testing.assert_array_equal(finder.anatomy(film), found.anatomy)
+    # The film is twice and three times as large as the drawing; away from borders each pixel keeps its class.
+    large = anatomy_drawn.repeat(2, axis=0).repeat(3, axis=1)
+    assert (found.anatomy == large).mean() > 0.95
+    assert set(np.unique(found.anatomy)) == {0, HEART, LEFT_LUNG, RIGHT_LUNG}
+    np.testing.assert_array_equal(found.mask, found.anatomy >= LEFT_LUNG)
+    np.testing.assert_array_equal(found.heart, found.anatomy == HEART)
+    # The patient's right lung stands on the picture's left.
+    assert np.nonzero(found.anatomy == RIGHT_LUNG)[1].max() < np.nonzero(found.anatomy == LEFT_LUNG)[1].min()
+
+
+def test_the_lungs_probability_is_that_of_either_lung(anatomy_model: Path, anatomy_drawn: np.ndarray) -> None:
+    finder = LungFinder.load(anatomy_model)
+    probabilities = finder.probabilities(a_film())
+    assert probabilities.shape == (32, 32)
+    # Logits 3 for the drawn class and 0 for the three others: e^3 / (e^3 + 3) + 1 / (e^3 + 3) where a lung is drawn.
+    lung, elsewhere = (np.exp(3) + 1) / (np.exp(3) + 3), 2 / (np.exp(3) + 3)
+    np.testing.assert_allclose(probabilities, np.where(anatomy_drawn >= LEFT_LUNG, lung, elsewhere), rtol=1e-5)
+    region = finder.region(a_film())
+    assert region[anatomy_drawn >= LEFT_LUNG].all()
+    assert not region[:2].any()
+
+
+def test_specks_holes_and_sides_are_mended(anatomy_of: Callable[[np.ndarray], Path], anatomy_drawn: np.ndarray) -> None:
+    spoiled = anatomy_drawn.copy()
+    spoiled[0, 0] = HEART  # a speck of heart in a corner
+    spoiled[31, 0:2] = LEFT_LUNG  # a speck of lung
+    spoiled[10, 6] = 0  # a hole in the right lung
+    spoiled[14:16, 5:7] = LEFT_LUNG  # a patch of the wrong side
+    spoiled[20, 15] = 0  # a hole in the heart
+    found = LungFinder.load(anatomy_of(spoiled)).anatomy(a_film((32, 32)))
+    np.testing.assert_array_equal(found, anatomy_drawn)
+
+
+def test_lungs_that_touch_stay_two(anatomy_of: Callable[[np.ndarray], Path], anatomy_drawn: np.ndarray) -> None:
+    joined = anatomy_drawn.copy()
+    joined[5:7, 12:16] = RIGHT_LUNG
+    joined[5:7, 16:20] = LEFT_LUNG
+    found = LungFinder.load(anatomy_of(joined)).anatomy(a_film((32, 32)))
+    np.testing.assert_array_equal(found, joined)
+
+
+def test_a_film_without_anything_found(anatomy_of: Callable[[np.ndarray], Path]) -> None:
+    found = LungFinder.load(anatomy_of(np.zeros((32, 32), np.uint8))).segment(a_film())
+    assert found.anatomy is not None
+    assert not found.anatomy.any() and not found.mask.any()
+    assert found.quality.verdict == "poor"
+
+
+@pytest.mark.parametrize("classes", [[], ["lung"], list(CLASSES[::-1])])
+def test_channels_without_their_names_are_refused(anatomy_model: Path, tmp_path: Path, classes: list[str]) -> None:
+    model, facts = load_model(anatomy_model)
+    other = save_model(model, tmp_path / "other.keras", facts | {"classes": classes})
+    with pytest.raises(WeightsError, match=r"other\.keras: has 4 channels, named .*; expected one, for lungs, or"):
+        LungFinder.load(other)

@@ -11,9 +11,11 @@ import pytest
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
-from covidcxr_tf.errors import DataError, ImageError, UsageError
+from covidcxr_tf.errors import ConfigError, DataError, ImageError, UsageError
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
+from covidcxr_tf.lungs.anatomy import CLASSES, LEFT_LUNG, RIGHT_LUNG
+from covidcxr_tf.lungs.drawn_masks import drawn_mask, small_mask
 from covidcxr_tf.lungs.region import lung_box
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare
@@ -89,6 +91,43 @@ def test_masks_travel_with_their_film(films: pd.DataFrame, tmp_path: Path) -> No
     assert 0.1 < masks.mean() < 0.6
     raw = batch["image"].numpy()[..., 2:]
     assert raw[masks == 1].mean() < raw[masks == 0].mean()
+
+
+def test_masks_of_classes_travel_with_their_film(films: pd.DataFrame, tmp_path: Path) -> None:
+    lungs = prepare(films, IMAGE, masks=True)
+    prepared = prepare(films, IMAGE, masks=True, mask_classes=CLASSES)
+    assert lungs.folder != prepared.folder
+    assert prepare(films, IMAGE, masks=True, mask_classes=CLASSES).folder == prepared.folder
+    both = [next(iter(Batches(made, ("train",), None, None, 8).plain())) for made in (lungs, prepared)]
+    np.testing.assert_array_equal(both[0]["row"], both[1]["row"])
+    lung, numbers = (batch["target"].numpy()[..., 0] for batch in both)
+    for row, found in zip(both[1]["row"].numpy(), numbers, strict=True):
+        shape = read_image(film_path(films, int(row))).shape
+        expected = small_mask(drawn_mask(films, int(row), shape, CLASSES), 32, CLASSES)
+        np.testing.assert_array_equal(found, expected)
+        assert np.nonzero(found == RIGHT_LUNG)[1].mean() < np.nonzero(found == LEFT_LUNG)[1].mean()
+    # Lung is what was lung, without what lies behind the heart; on borders the rounding may differ.
+    assert ((numbers >= LEFT_LUNG) & (lung == 0)).mean() < 0.01
+    assert ((numbers != 0) >= (lung == 1)).mean() > 0.99
+
+
+def test_other_classes_than_heart_and_lungs_are_refused(films: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="classes of a segmentation are normal, covid19"):
+        prepare(films, IMAGE, masks=True, mask_classes=("normal", "covid19"), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_drawing_of_a_heart_is_noticed(films: pd.DataFrame, tmp_path: Path) -> None:
+    table = films.head(3).copy()
+    for column in ("path", "mask_path", "heart_mask_path"):
+        for row in table.index:
+            (tmp_path / f"{column}{row}.png").write_bytes(film_path(films, row, column).read_bytes())
+        table[column] = [f"{column}{row}.png" for row in table.index]
+    table = load_manifest(write_manifest(table, tmp_path / "manifest.csv"))
+    four, lungs = (prepare(table, IMAGE, masks=True, mask_classes=classes).folder for classes in (CLASSES, ()))
+    (tmp_path / "heart_mask_path0.png").write_bytes((tmp_path / "heart_mask_path1.png").read_bytes())
+    assert prepare(table, IMAGE, masks=True, mask_classes=CLASSES).folder != four
+    assert prepare(table, IMAGE, masks=True).folder == lungs
 
 
 def test_the_cache_is_used_until_a_film_or_the_config_changes(films: pd.DataFrame, tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from covidcxr_tf.data.manifest import film_path, load_manifest
 from covidcxr_tf.errors import ImageError, UsageError
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.segmentation_files import films_of, is_manifest, outlined, segment_films
+from covidcxr_tf.lungs.anatomy import HEART, LEFT_LUNG
+from covidcxr_tf.segmentation_files import (
+    HEART_OUTLINE,
+    OUTLINE,
+    films_of,
+    is_manifest,
+    outlined,
+    segment_films,
+)
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def test_the_manifest_that_came_is_not_replaced(own: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("column", ["path", "mask_path", "heart_mask_path"])
-@pytest.mark.parametrize("folder", ["masks", "overlays"])
+@pytest.mark.parametrize("folder", ["masks", "hearts", "overlays"])
 def test_films_and_masks_that_came_are_not_replaced(own: Path, tmp_path: Path, column: str, folder: str) -> None:
     out = tmp_path / "out"
     (out / folder).mkdir(parents=True)
@@ -133,6 +141,40 @@ def test_an_outline_is_drawn_and_the_film_left_alone_elsewhere() -> None:
     assert picture[10, 15].tolist() != [128, 128, 128]
     assert picture[20, 20].tolist() == [128, 128, 128]
     assert picture[2, 2].tolist() == [128, 128, 128]
+
+
+def test_the_heart_has_an_outline_of_its_own() -> None:
+    film = np.full((40, 40), 0.5, np.float32)
+    lung, heart = np.zeros((2, 40, 40), np.uint8)
+    lung[10:30, 5:15] = 1
+    heart[15:30, 20:35] = 1
+    picture = outlined(film, lung, heart)
+    assert picture[20, 5].tolist() == list(OUTLINE)
+    assert picture[20, 20].tolist() == list(HEART_OUTLINE)
+    np.testing.assert_array_equal(outlined(film, lung)[:, :16], picture[:, :16])
+    assert (outlined(film, lung)[:, 16:] == 128).all()
+
+
+def test_a_network_that_finds_hearts_writes_them(anatomy_model: Path, own: Path, tmp_path: Path) -> None:
+    films, finder, out = films_of([str(own)]), LungFinder.load(anatomy_model), tmp_path / "out"
+    films.loc[1, "heart_mask_path"] = ""
+    done = segment_films(films, finder, out)
+    made = load_manifest(done.manifest, root=done.root)
+    assert len(list((out / "hearts").iterdir())) == len(made) == 3
+    for row, told in zip(made.index, done.document["films"], strict=True):
+        anatomy = finder.anatomy(read_image(film_path(made, row)))
+        # The network's own hearts, not those that came.
+        np.testing.assert_array_equal(read_mask(film_path(made, row, "heart_mask_path")), anatomy == HEART)
+        np.testing.assert_array_equal(read_mask(film_path(made, row, "mask_path")), anatomy >= LEFT_LUNG)
+        assert film_path(made, row, "heart_mask_path") == (out / told["heart_mask_path"]).resolve()
+
+
+def test_a_network_for_lungs_makes_no_folder_for_hearts(shipped_lungs: Path, phantoms: Path, tmp_path: Path) -> None:
+    film = film_path(load_manifest(phantoms), 0)
+    done = segment_films(films_of([str(film)]), LungFinder.load(), tmp_path / "out")
+    assert not (tmp_path / "out" / "hearts").exists()
+    assert "heart_mask_path" not in done.document["films"][0]
+    assert "heart_mask_path" not in pd.read_csv(done.manifest)
 
 
 def test_masks_lie_beside_a_manifest_that_finds_films_and_masks(

@@ -11,7 +11,7 @@ from covidcxr_tf.catalog import ENHANCERS
 @click.argument("image", metavar="IMAGE")
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Folder for the pictures.")
 @click.option("--method", type=click.Choice(list(ENHANCERS)), default="clahe", show_default=True)
-@click.option("--gamma", type=float, metavar="G", help="Slope of BEASF, above 0.  [default: 1.5]")
+@click.option("--gamma", type=float, metavar="G", help="Above 0: slope of BEASF [1.5], exponent of universal [0.5].")
 def command(image: str, out: str, method: str, gamma: float | None) -> None:
     """Write <stem>_<method>.png and <stem>_<method>_comparison.png of a film.
 

@@ -31,7 +31,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("covidcxr_tf.cli.train", "Train a model; writes a run folder."),
     "predict": ("covidcxr_tf.cli.predict", "Films to a table of probabilities."),
     "evaluate": ("covidcxr_tf.cli.evaluate", "Metrics with intervals, ROC, calibration."),
+    "compare": ("covidcxr_tf.cli.compare", "Several models on the same films: DeLong, intervals, Bonferroni."),
     "explain": ("covidcxr_tf.cli.explain", "Heat maps beside the bare film."),
+    "biomarkers": ("covidcxr_tf.cli.biomarkers", "Lung intensity, cardiothoracic ratio, tests between classes."),
+    "ensemble": ("covidcxr_tf.cli.ensemble", "Several runs to one: mean of logits."),
+    "papers": ("covidcxr_tf.cli.papers", "What the five papers print, with locators."),
+    "reproduce": ("covidcxr_tf.cli.reproduce", "A paper's experiments, measured values beside the printed ones."),
     "weights": ("covidcxr_tf.cli.weights", "Convert and verify weight files."),
     "doctor": ("covidcxr_tf.cli.doctor", "Versions, devices, shipped models, what is missing."),
 }

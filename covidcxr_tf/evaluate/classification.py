@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from covidcxr_tf.errors import UsageError
+from covidcxr_tf.errors import ManifestError, UsageError
 from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, bootstrap, describe, patient_numbers
 from covidcxr_tf.evaluate.calibration import bin_gaps, brier_terms, calibration_pairs, reliability
 from covidcxr_tf.evaluate.roc import RankedScores, ratio
@@ -71,6 +71,8 @@ def evaluate_table(
     resamples: int = 2000,
     seed: int = 0,
     threshold_from: str | None = None,
+    *,
+    as_called: bool = False,
 ) -> dict[str, Any]:
     """Return the document of ``metrics.json``.
 
@@ -88,6 +90,8 @@ def evaluate_table(
         Of the bootstrap over patients.
     threshold_from : str, optional
         Where the threshold comes from, for the record; a `Threshold` says so itself.
+    as_called : bool
+        Judge the table's own ``predicted``, as where films were called by several models, each with its own cut-off.
 
     Returns
     -------
@@ -100,14 +104,14 @@ def evaluate_table(
     Raises
     ------
     UsageError
-        An unknown class, a threshold outside [0, 1] or with more than two classes.
+        An unknown class, a threshold outside [0, 1] or with more than two classes, or with `as_called`.
     ManifestError
-        A faulty table.
+        A faulty table, one of a model of findings (``evaluate_findings``), one without ``predicted`` for `as_called`.
     """
     table = check_predictions(table)
     if isinstance(threshold, Threshold):
         threshold_from, threshold = threshold.threshold_from, threshold.value
-    films = _films(table, positive, threshold)
+    films = _films(table, positive, threshold, as_called)
     values, samples, patients = _measure(films, resamples, seed)
     kinds = _kinds(films)
     result: dict[str, Any] = {
@@ -118,7 +122,7 @@ def evaluate_table(
         "classes": list(films.classes),
         "positive": films.classes[films.positive],
         "threshold": threshold,
-        "threshold_from": "argmax" if threshold is None else threshold_from or "given",
+        "threshold_from": _called_by(threshold, threshold_from, as_called),
         "bootstrap": {"unit": "patient", "method": "percentile", "level": LEVEL, "resamples": resamples, "seed": seed},
     }
     if "predicted" in table.columns:
@@ -174,7 +178,7 @@ def count_ratios(hits: Floats, support: Floats, called: Floats, total: Floats) -
     }
 
 
-def _films(table: pd.DataFrame, positive: str | None, threshold: float | None) -> Films:
+def _films(table: pd.DataFrame, positive: str | None, threshold: float | None, as_called: bool) -> Films:
     classes = class_names(table)
     positive = classes[-1] if positive is None else positive
     if positive not in classes:
@@ -183,16 +187,26 @@ def _films(table: pd.DataFrame, positive: str | None, threshold: float | None) -
         raise UsageError(f"a threshold with {len(classes)} classes", expected="two classes", remedy="leave it out")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold {threshold}", expected="a number from 0 to 1")
+    if as_called and threshold is not None:
+        raise UsageError("a threshold, and films as they were called", expected="one of the two")
+    if as_called and "predicted" not in table.columns:
+        raise ManifestError("column predicted is missing", expected="the class that each film was called")
     number = classes.index(positive)
     probs = probabilities(table, classes)
     return Films(
         classes,
         number,
         class_indices(table["label"], classes),
-        call_classes(probs, number, threshold),
+        class_indices(table["predicted"], classes) if as_called else call_classes(probs, number, threshold),
         probs,
         table["patient_id"].to_numpy(object),
     )
+
+
+def _called_by(threshold: float | None, origin: str | None, as_called: bool) -> str:
+    if as_called:
+        return origin or "each film as it was called"
+    return "argmax" if threshold is None else origin or "given"
 
 
 def _measure(films: Films, resamples: int, seed: int) -> tuple[dict[Key, float], dict[Key, Floats], int]:

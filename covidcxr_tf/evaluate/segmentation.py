@@ -1,10 +1,13 @@
 """Overlap of masks: Dice and Jaccard a film, and their means with intervals over patients.
 
+Masks of several classes are judged class by class, each against all the rest.
+
 Policy for empty masks: both empty is a perfect answer (1); one of them empty is a wrong one (0).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,13 +56,36 @@ def score_masks(truth: Mask, predicted: Mask) -> dict[str, float]:
     return {"dice": dice(truth, predicted), "jaccard": jaccard(truth, predicted)}
 
 
+def score_classes(truth: Mask, predicted: Mask, classes: Mapping[str, int]) -> dict[str, float]:
+    """Return both overlaps of each class of one film, as columns ``dice_<class>`` and ``jaccard_<class>``.
+
+    Parameters
+    ----------
+    truth, predicted : integers (H, W)
+        The number of each pixel's class.
+    classes : mapping
+        Name -> number of the classes that are judged; the background is none of them.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ.
+    """
+    return {
+        f"{overlap}_{name}": value
+        for name, number in classes.items()
+        for overlap, value in score_masks(np.equal(truth, number), np.equal(predicted, number)).items()
+    }
+
+
 def evaluate_masks(rows: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Return the document of ``metrics.json`` for masks.
 
     Parameters
     ----------
     rows : DataFrame
-        One row a film: ``patient_id``, ``dice`` and ``jaccard`` (either or both), optional ``source``.
+        One row a film: ``patient_id``, ``dice`` and ``jaccard`` (either or both), optional ``source``; optional
+        ``dice_<class>`` and ``jaccard_<class>``, NaN where a film has no drawing of that class.
     resamples, seed : int
         Of the bootstrap over patients.
 
@@ -67,7 +93,8 @@ def evaluate_masks(rows: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> 
     -------
     dict
         ``n``, ``patients``, for each overlap ``value`` (= ``mean`` over films), ``ci95`` of it, ``median`` and ``p05``
-        (5th percentile of films), and the same in ``by_source``.
+        (5th percentile of films), and the same in ``by_source``. With columns of classes also ``by_class``: name ->
+        ``n``, ``patients`` and the overlaps over the films where the class was drawn.
 
     Raises
     ------
@@ -79,9 +106,12 @@ def evaluate_masks(rows: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> 
         raise ManifestError(
             "no film, or a column is missing", where="mask scores", expected="patient_id, dice, jaccard"
         )
-    for name in found:
+    classes = [name.removeprefix("dice_") for name in rows.columns if name.startswith("dice_")]
+    columns = [f"{overlap}_{name}" for name in classes for overlap in OVERLAPS if f"{overlap}_{name}" in rows.columns]
+    for name in (*found, *columns):
         values = rows[name].to_numpy(np.float64)
-        for row in np.flatnonzero(~((values >= 0) & (values <= 1)))[:1]:
+        wrong = ~((values >= 0) & (values <= 1)) & ~(np.isnan(values) & (name in columns))
+        for row in np.flatnonzero(wrong)[:1]:
             raise ManifestError(
                 f"{values[row]} is no overlap", where=f"mask scores, row {row + 2}, column {name}", expected="0 to 1"
             )
@@ -89,10 +119,19 @@ def evaluate_masks(rows: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> 
     return {
         "schema_version": 1,
         **_summary(rows, found, resamples, seed),
+        **({"by_class": {name: _of_class(rows, name, resamples, seed) for name in classes}} if classes else {}),
         "empty_masks": "both empty: 1; one empty: 0",
         "bootstrap": {"unit": "patient", "method": "percentile", "level": LEVEL, "resamples": resamples, "seed": seed},
         "by_source": {name: _summary(rows[source == name], found, resamples, seed) for name in sorted(set(source))},
     }
+
+
+def _of_class(rows: pd.DataFrame, name: str, resamples: int, seed: int) -> dict[str, Any]:
+    own = {f"{overlap}_{name}": overlap for overlap in OVERLAPS if f"{overlap}_{name}" in rows.columns}
+    kept = rows[["patient_id", *own]].rename(columns=own).dropna(subset=list(own.values()))
+    if kept.empty:
+        return {"n": 0, "patients": 0, "why": "no film has a drawing of it"}
+    return _summary(kept, list(own.values()), resamples, seed)
 
 
 def _summary(rows: pd.DataFrame, found: list[str], resamples: int, seed: int) -> dict[str, Any]:

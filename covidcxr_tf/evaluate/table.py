@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from covidcxr_tf.data.schema import FINDINGS, NO_FINDING
 from covidcxr_tf.errors import ManifestError, SplitError, UsageError
 from covidcxr_tf.files import write_text
 
@@ -27,6 +28,17 @@ Floats = npt.NDArray[np.float64]
 def class_names(table: pd.DataFrame) -> tuple[str, ...]:
     """Return the classes of a table: its ``prob_<class>`` columns without the prefix, in their order."""
     return tuple(str(name)[len(PREFIX) :] for name in table.columns if str(name).startswith(PREFIX))
+
+
+def holds_findings(table: pd.DataFrame) -> bool:
+    """Return whether a table is of a model of findings: one probability a finding, of which a film has any number.
+
+    It is where every class is an NIH finding and the labels are no classes; such rows need not sum to 1.
+    """
+    classes = class_names(table)
+    if not classes or not set(classes) <= set(FINDINGS):
+        return False
+    return "label" not in table.columns or not set(_texts(table["label"])) <= set(classes)
 
 
 def probabilities(table: pd.DataFrame, classes: Sequence[str]) -> Floats:
@@ -83,10 +95,16 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise ManifestError(f"column {repeated[0]} stands there twice", where=f"{path}, row 1")
     table = raw.iloc[1:].reset_index(drop=True)
     table.columns = pd.Index(header)
-    return check_predictions(table, where=path)
+    return check_predictions(table, where=path, findings="allowed")
 
 
-def check_predictions(table: pd.DataFrame, where: object = "predictions", *, labelled: bool = True) -> pd.DataFrame:
+def check_predictions(
+    table: pd.DataFrame,
+    where: object = "predictions",
+    *,
+    labelled: bool = True,
+    findings: Literal["refused", "allowed"] = "refused",
+) -> pd.DataFrame:
     """Return a copy of `table` with float64 probabilities and text elsewhere, or say what is wrong with it.
 
     Parameters
@@ -97,6 +115,9 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions", *, lab
         Name of the table in messages.
     labelled : bool
         Whether every film needs a patient and a label, as evaluation does; films to predict only have neither.
+    findings : str
+        ``"allowed"``: the table may also be that of a model of findings (`holds_findings`): its rows need not sum to
+        1, and ``findings`` (names joined by ``|``, ``No Finding``, empty for unknown) takes the place of ``label``.
 
     Raises
     ------
@@ -106,12 +127,18 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions", *, lab
         a film twice. The message names row and column; the header is row 1.
     """
     classes = class_names(table)
-    missing = [name for name in REQUIRED if name not in table.columns]
-    if missing or len(classes) < 2:
+    multilabel = holds_findings(table)
+    if multilabel and findings == "refused":
+        raise ManifestError(
+            "the table is of a model of findings", where=where, expected="classes, of which a film has one"
+        )
+    required = ("path", "patient_id", "findings") if multilabel and labelled else REQUIRED
+    missing = [name for name in required if name not in table.columns]
+    if missing or len(classes) < (1 if multilabel else 2):
         raise ManifestError(
             f"column {missing[0]} is missing" if missing else f"{len(classes)} prob_ column(s)",
             where=f"{where}, row 1",
-            expected=", ".join(REQUIRED) + " and prob_<class> for at least two classes",
+            expected=", ".join(required) + " and prob_<class> for at least two classes",
         )
     if not len(table):
         raise ManifestError("the table holds no film", where=where, expected="at least one row below the header")
@@ -120,10 +147,14 @@ def check_predictions(table: pd.DataFrame, where: object = "predictions", *, lab
     for name in checked.columns:
         if str(name).startswith(PREFIX):
             checked[name] = _numbers(checked[name], where)
-        elif name in ORDER or not pd.api.types.is_numeric_dtype(checked[name]):
+        elif name in (*ORDER, "findings") or not pd.api.types.is_numeric_dtype(checked[name]):
             checked[name] = _texts(checked[name])
-    _check_texts(checked, classes, where, labelled)
-    _check_sums(probabilities(checked, classes), where)
+    if multilabel:
+        _check_findings(checked, where, labelled)
+    else:
+        _check_labels(checked, classes, where, labelled)
+        _check_sums(probabilities(checked, classes), where)
+    _check_films(checked, where)
     return checked
 
 
@@ -133,7 +164,7 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> Path:
     Films without patient or label are written too; `read_predictions` refuses them, as nothing can be judged on them.
     The columns of the contract come first, then other ones, then the probabilities with all their digits.
     """
-    checked = check_predictions(table, where=path, labelled=False)
+    checked = check_predictions(table, where=path, labelled=False, findings="allowed")
     probability_columns = [PREFIX + name for name in class_names(checked)]
     first = [name for name in ORDER if name in checked.columns]
     others = [name for name in checked.columns if name not in first and name not in probability_columns]
@@ -206,10 +237,8 @@ def _numbers(column: pd.Series, where: object) -> Floats:
     return numbers
 
 
-def _check_texts(table: pd.DataFrame, classes: Sequence[str], where: object, labelled: bool) -> None:
-    for name in REQUIRED if labelled else ("path",):
-        for row in np.flatnonzero(table[name].to_numpy() == "")[:1]:
-            raise ManifestError("empty cell", where=f"{where}, row {row + 2}, column {name}")
+def _check_labels(table: pd.DataFrame, classes: Sequence[str], where: object, labelled: bool) -> None:
+    _check_filled(table, REQUIRED if labelled else ("path",), where)
     for name in ("label", "predicted"):
         known = classes if labelled else [*classes, ""]
         strangers = np.flatnonzero(~table[name].isin(known).to_numpy()) if name in table.columns else ()
@@ -219,6 +248,26 @@ def _check_texts(table: pd.DataFrame, classes: Sequence[str], where: object, lab
                 where=f"{where}, row {row + 2}, column {name}",
                 expected=", ".join(classes),
             )
+
+
+def _check_findings(table: pd.DataFrame, where: object, labelled: bool) -> None:
+    _check_filled(table, ("path", "patient_id") if labelled else ("path",), where)
+    for row, cell in enumerate(table.get("findings", ())):
+        if cell not in ("", NO_FINDING) and not set(cell.split("|")) <= set(FINDINGS):
+            raise ManifestError(
+                f"'{cell}' holds a name that is no finding",
+                where=f"{where}, row {row + 2}, column findings",
+                expected=f"'{NO_FINDING}', or names joined by | among {', '.join(FINDINGS)}",
+            )
+
+
+def _check_filled(table: pd.DataFrame, columns: Sequence[str], where: object) -> None:
+    for name in columns:
+        for row in np.flatnonzero(table[name].to_numpy() == "")[:1]:
+            raise ManifestError("empty cell", where=f"{where}, row {row + 2}, column {name}")
+
+
+def _check_films(table: pd.DataFrame, where: object) -> None:
     # The same relative path may stand in two collections.
     identity = [name for name in ("path", "source") if name in table.columns]
     for row in np.flatnonzero(table.duplicated(identity).to_numpy())[:1]:

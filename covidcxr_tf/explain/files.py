@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidcxr_tf.errors import RunFailed
-from covidcxr_tf.explain.film import Explanation, Film, explain_film
+from covidcxr_tf.explain.explanation import Explanation, Film
+from covidcxr_tf.explain.film import ACTIVATION, explain_film
 from covidcxr_tf.explain.overlay import picture
 from covidcxr_tf.files import plain, write_bytes, write_json
 from covidcxr_tf.imaging.reading import read_image
 
 if TYPE_CHECKING:
-    from covidcxr_tf.predict import LoadedModel
+    from covidcxr_tf.classifiers import LoadedModel
 
 SCHEMA_VERSION = 1
 NOTICE = "for research, not for diagnosis"
@@ -71,8 +73,10 @@ def as_document(explanation: Explanation, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The fields of CONTRACT.md's explain JSON; for LIME also ``lime`` with every super-pixel's weight. A null
-        ``heat_in_lungs`` comes with ``heat_in_lungs_why``.
+        The fields of CONTRACT.md's explain JSON; for LIME also ``lime`` with every super-pixel's weight, for patch
+        Grad-CAM ``patches``, for a mean activation ``class_specific`` (false: no class takes part) and, where the
+        model has no lung network of its own, ``lung_network``. A null ``heat_in_lungs`` comes with
+        ``heat_in_lungs_why``.
     """
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -93,6 +97,12 @@ def as_document(explanation: Explanation, name: str) -> dict[str, Any]:
         document["called_from"] = explanation.called_from
     if explanation.heat_in_lungs_why:
         document["heat_in_lungs_why"] = explanation.heat_in_lungs_why
+    if explanation.method == ACTIVATION:
+        document["class_specific"] = False
+    if explanation.lung_network:
+        document["lung_network"] = explanation.lung_network
+    if explanation.patches is not None:
+        document["patches"] = dataclasses.asdict(explanation.patches)
     superpixels = explanation.superpixels
     if superpixels is not None:
         document["lime"] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,104 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from covidcxr_tf.catalog import ARCHS, EXPLAINERS, nearest, resolve
-from covidcxr_tf.errors import UsageError
+from covidcxr_tf.classifiers import NO_LUNGS, FilmInput, PatchModel
+from covidcxr_tf.errors import UsageError, WeightsError
+from covidcxr_tf.explain.explanation import Explanation, Film, Mask, PatchFacts, Superpixels
+from covidcxr_tf.lung_finder import LungFinder
+from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.region import Box, box_pixels, lungs_found, mask_film
 from covidcxr_tf.models import cam_layer
 from covidcxr_tf.models.files import model_digest
+from covidcxr_tf.models.shipped import find_shipped
 
 if TYPE_CHECKING:
+    from covidcxr_tf.classifiers import LoadedModel
     from covidcxr_tf.explain.lime import LimeResult, Report
-    from covidcxr_tf.predict import LoadedModel
+    from covidcxr_tf.explain.patch_gradcam import PatchMaps
 
-Film = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
+__all__ = ["Explanation", "Film", "Superpixels", "check_method", "check_target", "explain_film", "heat_on_film"]
 
-NO_LUNGS = 2  # a film's status, as in predictions and in the SavedModel
-
-
-@dataclass(frozen=True)
-class Superpixels:
-    """What LIME adds to a heat map, in the film's pixels.
-
-    Attributes
-    ----------
-    segments : ndarray of int32, (H, W)
-        Super-pixel numbers, -1 outside what the network saw.
-    weights : ndarray of float64, (n,)
-        Change of the target's probability when a super-pixel is shown and not hidden.
-    top : tuple of int
-        The super-pixels to show, largest absolute weight first.
-    fit : float
-        Weighted R^2 of the local linear model.
-    samples : int
-        Perturbed films.
-    """
-
-    segments: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float64]
-    top: tuple[int, ...]
-    fit: float
-    samples: int
-
-    @property
-    def signed(self) -> Film:
-        """Weight of each pixel's super-pixel, float32 (H, W); 0 outside."""
-        return np.append(self.weights, 0.0).astype(np.float32)[self.segments]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where on a film a model found its class.
-
-    Attributes
-    ----------
-    heatmap : ndarray of float32, (H, W)
-        Size of the film, in [0, 1], the largest value 1; 0 outside what the network saw. For LIME the weights that
-        speak for the target; those against it are in `superpixels`.
-    probabilities : dict of str to float
-        Class -> probability, in the model's order.
-    predicted : str
-        The class that is called: by the model's cut-off where it has one, else the most probable one.
-    called_from : dict
-        ``class`` and ``probability`` of that cut-off; empty without one.
-    target_class : str
-        The class that the heat is about.
-    method : str
-        A name of ``covidcxr list explainers``.
-    heat_in_lungs : float or None
-        Share of the heat inside the lung region; None where `heat_in_lungs_why` says why.
-    heat_in_lungs_why : str
-        Empty, or why there is no share.
-    lung_mask_quality : dict or None
-        Verdict on the lung region.
-    lung_region : ndarray of uint8, (H, W), or None
-        0/1, where the model looked for lungs.
-    lung_box : tuple of float
-        Top, left, bottom, right of what the network saw, as fractions of the film.
-    lungs_found : bool
-        False where the model wants lungs and the whole film was used for want of them.
-    model : dict
-        ``name``, ``sha256`` and ``file`` (its name only) of the model.
-    seed : int
-    superpixels : Superpixels or None
-        LIME only.
-    """
-
-    heatmap: Film
-    probabilities: dict[str, float]
-    predicted: str
-    target_class: str
-    method: str
-    heat_in_lungs: float | None
-    heat_in_lungs_why: str
-    lung_mask_quality: dict[str, Any] | None
-    lung_region: Mask | None
-    lung_box: Box
-    lungs_found: bool
-    model: dict[str, Any]
-    seed: int
-    superpixels: Superpixels | None = None
-    called_from: dict[str, Any] = field(default_factory=dict)
+#: Methods that are about something else than one logit of a whole film.
+LIME, PATCHES, ACTIVATION = "lime", "patch-gradcam", "activation"
+#: The lung network that shows where the lungs are for a model that uses none.
+LUNG_NETWORK = "lung_unet"
 
 
 def explain_film(
@@ -133,9 +56,10 @@ def explain_film(
     method : str
         A name of ``covidcxr list explainers``.
     target : str, optional
-        The class to look into; omitted: the predicted one.
+        The class to look into; omitted: the predicted one, of findings the most probable one.
     seed : int
-        Of LIME's random hiding; the other methods draw nothing.
+        Of LIME's random hiding. Patch Grad-CAM takes the patches that vote, whose places hang on the model's own
+        seed; the other methods draw nothing.
     samples, features : int
         LIME only: perturbed films, super-pixels to show; the defaults are the paper's.
     report : callable, optional
@@ -148,45 +72,119 @@ def explain_film(
     Raises
     ------
     UsageError
-        If there is no such method or class.
+        If there is no such method or class, or the method is none for this model.
     RunFailed
         If the model gives a heat map that is not finite.
     """
     check_method(method)
     if target is not None:
         check_target(loaded, target)
+    _check_fits(loaded, method)
     seen = loaded.film_input(film)
     image = seen.array.astype(np.float32) / np.float32(255)
-    values = [float(value) for value in loaded.probabilities(image[None])[0]]
-    predicted = loaded.decide(values)
-    wanted = target or predicted
+    maps = _patch_maps(loaded, seen.array) if method == PATCHES else None
+    found = loaded.probabilities(image[None])[0] if maps is None else maps.vote.probabilities
+    values = [float(value) for value in found]
+    # The class called; of findings, which are called in any number, the most probable one.
+    wanted = target or (loaded.classes[int(np.argmax(values))] if _independent(loaded) else loaded.decide(values))
     index = loaded.classes.index(wanted)
-    superpixels = None
-    if method == "lime":
-        found = _lime(loaded, image, index, samples, seed, features, report)
-        superpixels = _superpixels_on_film(found, seen.box, film.shape)
+    superpixels, patches = None, None
+    if method == LIME:
+        weights = _lime(loaded, image, index, samples, seed, features, report)
+        superpixels = _superpixels_on_film(weights, seen.box, film.shape)
         heatmap = _positive_share(superpixels.signed)
     else:
-        heatmap = heat_on_film(_heat(loaded, method, image, index), seen.box, film.shape)
-    region = None if seen.region is None else mask_film(np.ones_like(film), seen.region).astype(np.uint8)
-    share, why = _heat_inside(heatmap, region, seen.region is not None and lungs_found(seen.region))
+        heat = _heat(loaded, method, image, index) if maps is None else maps.heat(index)
+        heatmap = heat_on_film(heat, seen.box, film.shape)
+        patches = None if maps is None else _patch_facts(loaded, maps, heat)
+    lungs = _lungs(loaded, film, seen, method)
+    share, why = _heat_inside(heatmap, lungs)
+    if method == ACTIVATION and lungs.region is not None and lungs.found:
+        heatmap = _positive_share(heatmap * lungs.region)
     return Explanation(
         heatmap=heatmap,
         probabilities=dict(zip(loaded.classes, values)),
-        predicted=predicted,
+        predicted=loaded.decide(values),
         target_class=wanted,
         method=method,
         heat_in_lungs=share,
         heat_in_lungs_why=why,
-        lung_mask_quality=seen.quality,
-        lung_region=region,
+        lung_mask_quality=lungs.quality,
+        lung_region=lungs.region,
         lung_box=seen.box,
         lungs_found=seen.status != NO_LUNGS,
         model=_identity(loaded),
         seed=seed,
         superpixels=superpixels,
         called_from=_called_from(loaded),
+        patches=patches,
+        lung_network=lungs.network,
     )
+
+
+@dataclass(frozen=True)
+class _Lungs:
+    """Where a film's lungs are: the region in its pixels, None where nothing looked for them."""
+
+    region: Mask | None
+    found: bool
+    quality: dict[str, Any] | None
+    network: str = ""
+    why: str = ""
+
+
+def _lungs(loaded: LoadedModel, film: Film, seen: FilmInput, method: str) -> _Lungs:
+    """Return the lungs that the model looked for; for ``activation`` else those that the shipped network finds."""
+    region, quality, network = seen.region, seen.quality, ""
+    if region is None and method == ACTIVATION:
+        try:
+            finder = _lung_finder(find_shipped(LUNG_NETWORK))
+        except WeightsError:
+            return _Lungs(None, False, None, why=f"the model uses no lung mask, and no {LUNG_NETWORK} is here")
+        region, network = finder.region(film), finder.name
+        quality = mask_quality(region).as_dict()
+    if region is None:
+        return _Lungs(None, False, None, why="the model uses no lung mask")
+    inside = mask_film(np.ones_like(film), region).astype(np.uint8)
+    return _Lungs(inside, lungs_found(region), quality, network)
+
+
+@functools.lru_cache(maxsize=1)
+def _lung_finder(path: Path) -> LungFinder:
+    return LungFinder.load(path)
+
+
+def _independent(loaded: LoadedModel) -> bool:
+    return loaded.facts.get("task") == "multilabel"
+
+
+def _check_fits(loaded: LoadedModel, method: str) -> None:
+    """Raise UsageError where the method is for patches and the model for whole films, or the other way round."""
+    if isinstance(loaded, PatchModel) == (method == PATCHES):
+        return
+    if method == PATCHES:
+        raise UsageError(
+            f"the model {loaded.name} sees whole films", expected="a model of patches", remedy="use --method gradcam"
+        )
+    raise UsageError(
+        f"the model {loaded.name} sees patches, on which {method} says nothing of the film",
+        expected=PATCHES,
+        remedy=f"use --method {PATCHES}",
+    )
+
+
+def _patch_maps(loaded: LoadedModel, array: npt.NDArray[np.uint8]) -> PatchMaps:
+    from covidcxr_tf.explain.patch_gradcam import patch_maps
+
+    assert isinstance(loaded, PatchModel)
+    return patch_maps(loaded.model, array, loaded.places(array), heat_layer(loaded))
+
+
+def _patch_facts(loaded: LoadedModel, maps: PatchMaps, heat: npt.NDArray[np.float32]) -> PatchFacts:
+    assert isinstance(loaded, PatchModel)
+    votes = {name: int(number) for name, number in zip(loaded.classes, maps.vote.votes, strict=True)}
+    largest = float(heat.max(initial=0.0))
+    return PatchFacts(loaded.patch_size, loaded.votes, loaded.seed, maps.where.coverage, votes, largest)
 
 
 def _called_from(loaded: LoadedModel) -> dict[str, Any]:
@@ -244,8 +242,7 @@ def heat_layer(loaded: LoadedModel) -> str | None:
 
 def _heat(loaded: LoadedModel, method: str, image: npt.NDArray[np.float32], index: int) -> npt.NDArray[np.float32]:
     explain = resolve("explainers", method)
-    independent = loaded.facts.get("task") == "multilabel"
-    return explain(loaded.model, image, index, heat_layer(loaded), independent=independent)
+    return explain(loaded.model, image, index, heat_layer(loaded), independent=_independent(loaded))
 
 
 def _lime(
@@ -283,15 +280,15 @@ def _positive_share(heat: Film) -> Film:
     return np.clip(heat / peak, 0.0, 1.0) if peak > 0 else np.zeros_like(heat)
 
 
-def _heat_inside(heatmap: Film, region: Mask | None, found: bool) -> tuple[float | None, str]:
-    if region is None:
-        return None, "the model uses no lung mask"
+def _heat_inside(heatmap: Film, lungs: _Lungs) -> tuple[float | None, str]:
+    if lungs.region is None:
+        return None, lungs.why
     total = float(heatmap.sum(dtype=np.float64))
-    if not found:
+    if not lungs.found:
         return None, "no lungs were found"
     if total == 0:
         return None, "there is no heat: nothing on the film speaks for the class"
-    return float((heatmap * region).sum(dtype=np.float64)) / total, ""
+    return float((heatmap * lungs.region).sum(dtype=np.float64)) / total, ""
 
 
 def _identity(loaded: LoadedModel) -> dict[str, Any]:

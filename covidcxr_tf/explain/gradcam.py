@@ -64,7 +64,7 @@ def gradcam(
 
     Source: Selvaraju 2017, "Grad-CAM", equations 1 and 2.
     """
-    score = _logit(model, class_index, independent)
+    score = class_logit(model, class_index, independent)
     return _cam(Gradcam, model, image, lambda outputs: score(outputs), layer)
 
 
@@ -78,7 +78,7 @@ def gradcam_plus_plus(
 
     Source: Chattopadhay 2018, "Grad-CAM++", equations 7 and 19.
     """
-    score = _logit(model, class_index, independent)
+    score = class_logit(model, class_index, independent)
 
     def shifted(outputs: tf.Tensor) -> tf.Tensor:
         logit = score(outputs)
@@ -139,7 +139,7 @@ def saliency(
 
     Source: Simonyan 2014, "Deep inside convolutional networks", section 3.1.
     """
-    score = _logit(model, class_index, independent)
+    score = class_logit(model, class_index, independent)
     # The library calls with a list of inputs; a model that is not built on a list warns of that.
     view = keras.Model(model.inputs, model.outputs)
     heat = Saliency(view, clone=False)(lambda outputs: score(outputs), image[None], normalize_map=False)
@@ -159,6 +159,24 @@ def last_spatial_layer(model: keras.Model) -> str:
         if len(shape) == 4 and tuple(shape)[1] != 1:
             return str(layer.name)
     raise ValueError("the model has no layer with rows and columns; use saliency or lime")
+
+
+def class_logit(model: keras.Model, class_index: int, independent: bool) -> Callable[[Any], Any]:
+    """Return the function from logits (N, C) to the logit (N,) of one class, as tensors or arrays.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such class; one with one logit has two, unless `independent`.
+    """
+    width = int(model.output_shape[-1])
+    one_for_two = width == 1 and not independent
+    classes = 2 if one_for_two else width
+    if not 0 <= class_index < classes:
+        raise ValueError(f"class index {class_index} is not one of the model's {classes} classes")
+    if one_for_two:
+        return (lambda outputs: outputs[:, 0]) if class_index == 1 else (lambda outputs: -outputs[:, 0])
+    return lambda outputs: outputs[:, class_index]
 
 
 def scaled(heat: npt.NDArray[np.floating]) -> Heat:
@@ -198,25 +216,13 @@ def _cam(
     return scaled(cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR))
 
 
-def _logit(model: keras.Model, class_index: int, independent: bool) -> Callable[[Any], Any]:
-    """Return the function from logits (N, C) to the logit (N,) of one class, as tensors or arrays."""
-    width = int(model.output_shape[-1])
-    one_for_two = width == 1 and not independent
-    classes = 2 if one_for_two else width
-    if not 0 <= class_index < classes:
-        raise ValueError(f"class index {class_index} is not one of the model's {classes} classes")
-    if one_for_two:
-        return (lambda outputs: outputs[:, 0]) if class_index == 1 else (lambda outputs: -outputs[:, 0])
-    return lambda outputs: outputs[:, class_index]
-
-
 def _against_rivals(model: keras.Model, class_index: int, independent: bool) -> keras.Model:
     """Return a view of `model` whose `predict` gives the class's logit (column 1) beside all its rivals' (column 0).
 
     Score-CAM in the library takes a softmax over whatever `predict` gives; over these two columns it is the class's
     probability in each of our three kinds of model.
     """
-    score = _logit(model, class_index, independent)
+    score = class_logit(model, class_index, independent)
     alone = independent or int(model.output_shape[-1]) == 1
     view = keras.Model(model.inputs, model.outputs)
 

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from covidcxr_tf.explain.film import Explanation, Film, Superpixels
+from covidcxr_tf.explain.explanation import Explanation, Film, Superpixels
+from covidcxr_tf.explain.film import ACTIVATION
 
 SIZE_INCHES = (12.0, 6.0)
 DPI = 100
@@ -70,32 +71,49 @@ def draw(explanation: Explanation, film: Film, name: str) -> Figure:
     _draw_box(overlay, explanation, shown.shape)
     bar.set_facecolor("0.45")  # colours lie on grey, as they do on the film
     label = f"heat for {explanation.target_class}, share of its largest value"
+    if explanation.method == ACTIVATION:
+        label = "mean activation, share of its largest value"
     if explanation.superpixels is not None:
         label = f"weight of a super-pixel for {explanation.target_class}"
     figure.colorbar(scale, cax=bar, format="%.2g").set_label(shorten(label, 60), parse_math=False)
     figure.text(0.01, 0.945, shorten(name, 100), fontsize=14, weight="bold", parse_math=False)
-    figure.text(0.01, 0.885, shorten(subtitle(explanation), 150), fontsize=12, parse_math=False)
+    line = shorten(subtitle(explanation), 160)
+    # 125 signs of 12 points are as wide as the picture.
+    figure.text(0.01, 0.885, line, fontsize=12 if len(line) <= 125 else 9.5, parse_math=False)
     foot = f"for research, not for diagnosis · model {explanation.model['name']}"
     if explanation.lung_region is not None:
-        foot += " · blue line: lungs, dotted frame: what the model was shown"
-    figure.text(0.01, 0.015, shorten(foot, 120), fontsize=9, color="0.35", parse_math=False)
+        by = f" (found by {explanation.lung_network})" if explanation.lung_network else ""
+        foot += f" · blue line: lungs{by}, dotted frame: what the model was shown"
+    figure.text(0.01, 0.015, shorten(foot, 170), fontsize=9, color="0.35", parse_math=False)
     return figure
 
 
 def subtitle(explanation: Explanation) -> str:
     """Return the predicted class, its probability, target, method and share of heat inside the lungs in one line."""
-    chance = explanation.probabilities[explanation.predicted]
-    parts = [f"predicted {explanation.predicted}, probability {chance:.2f}", f"{explanation.method} for"]
-    parts[1] += f" {explanation.target_class}"
+    parts = [f"predicted {_called(explanation)}", f"{explanation.method} for {explanation.target_class}"]
     if explanation.called_from:
         parts[0] += " ({class} is called from {probability:.2f})".format(**explanation.called_from)
-    if explanation.target_class != explanation.predicted:
+    if explanation.method == ACTIVATION:
+        parts[1] = f"{explanation.method}, of no class"
+    elif explanation.target_class != explanation.predicted:
         parts[1] += f" (probability {explanation.probabilities[explanation.target_class]:.2f})"
+    if explanation.patches is not None:
+        votes = explanation.patches.votes[explanation.target_class]
+        parts[1] += f" ({votes} of {explanation.patches.count} patches)"
     if explanation.heat_in_lungs is not None:
         parts.append(f"{100 * explanation.heat_in_lungs:.0f} % of the heat in the lungs")
     if not explanation.lungs_found:
         parts.append("lungs not found: the whole film was used")
     return " · ".join(parts)
+
+
+def _called(explanation: Explanation) -> str:
+    """Return what is called with its probability; several findings, or none, where the model gives findings."""
+    chances, predicted = explanation.probabilities, explanation.predicted
+    if predicted in chances:
+        return f"{predicted}, probability {chances[predicted]:.2f}"
+    findings = [f"{name} {chances[name]:.2f}" for name in predicted.split("|") if name in chances]
+    return ", ".join(findings) or f"{predicted}, largest probability {max(chances.values()):.2f}"
 
 
 def shorten(text: str, length: int) -> str:

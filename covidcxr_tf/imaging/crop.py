@@ -87,9 +87,23 @@ def mask_film(film: npt.NDArray[np.float32], region: npt.NDArray[np.uint8]) -> n
     -------
     float32 (H, W), [0, 1]
     """
-    rows = _nearest(film.shape[0], region.shape[0])
-    columns = _nearest(film.shape[1], region.shape[1])
-    return film * region[rows][:, columns]
+    return film * region_at(region, film.shape[:2])
+
+
+def region_at(region: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the region at another resolution: each pixel asks the region pixel that its centre falls into.
+
+    Parameters
+    ----------
+    region : uint8 (h, w), 0 or 1
+    shape : (H, W)
+
+    Returns
+    -------
+    uint8 (H, W), 0 or 1
+    """
+    rows, columns = (_nearest(length, source) for length, source in zip(shape, region.shape, strict=True))
+    return region[rows][:, columns]
 
 
 def _nearest(length: int, source: int) -> npt.NDArray[np.int64]:

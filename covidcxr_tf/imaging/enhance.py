@@ -14,7 +14,7 @@ from covidcxr_tf.files import replacing
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image
 
-GAMMA_METHODS = ("beasf", "three-channel")
+GAMMA_METHODS = ("beasf", "three-channel", "universal")
 GAP_PX = 8
 
 
@@ -30,7 +30,7 @@ def enhance_film(source: str | Path, out: str | Path, method: str = "clahe", gam
     method : str
         A name of `catalog.ENHANCERS`. "three-channel" gives a colour picture: BEASF red, CLAHE green, the film blue.
     gamma : float, optional
-        Slope of BEASF, above 0; 1.5 if left out.
+        Above 0: slope of BEASF (1.5 if left out), or exponent of "universal" (0.5).
 
     Returns
     -------

@@ -14,8 +14,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from covidcxr_tf.config import ImageConfig
-from covidcxr_tf.imaging.graph_levels import beasf, clahe, divide, equalize, histogram, match_histogram
-from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film
+from covidcxr_tf.imaging.graph_levels import beasf, clahe, divide, equalize, histogram, match_histogram, universal
+from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film, region_at
 from covidcxr_tf.imaging.histogram import Counts
 from covidcxr_tf.imaging.resize import Method
 from covidcxr_tf.imaging.stack import FINE
@@ -33,9 +33,11 @@ __all__ = [
     "mask_film",
     "match_histogram",
     "model_input",
+    "region_at",
     "resize",
     "to_levels",
     "to_uint8",
+    "universal",
 ]
 
 
@@ -127,8 +129,10 @@ def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor 
         "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
         "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
         "equalize": lambda: equalize(image),
+        "universal": lambda: universal(image, cfg.universal_gamma),
     }
-    return tf.stack([make[name]() for name in cfg.channels], axis=-1)
+    made = {name: make[name]() for name in dict.fromkeys(cfg.channels)}  # each once: a channel may repeat
+    return tf.stack([made[name] for name in cfg.channels], axis=-1)
 
 
 def model_input(
@@ -146,9 +150,10 @@ def model_input(
         H and W may be unknown while tracing.
     cfg : ImageConfig
     box : float64 [4], optional
-        Fractions top, left, bottom, right, as `lung_box` gives them; the whole film where None.
+        Fractions top, left, bottom, right, as `lung_box` gives them; the whole film where None, and always with
+        ``cfg.lungs == "mask_whole"``.
     region : uint8 [h, w], optional
-        Masks the film only with ``cfg.lungs == "mask"`` and where it covers at least 2 % of it.
+        Masks the film (``cfg.lungs == "mask"``) or the channels (``"mask_whole"``) where it covers at least 2 % of it.
     reference_histogram : int [256], optional
         See `channels`.
 
@@ -158,6 +163,10 @@ def model_input(
     """
     if cfg.lungs == "mask" and region is not None:
         film = tf.where(lungs_found(region), mask_film(film, region), film)
-    if box is not None:
+    if box is not None and cfg.lungs != "mask_whole":
         film = crop(film, box)
-    return channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+    stacked = channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+    if cfg.lungs == "mask_whole" and region is not None:
+        inside = region_at(region, (cfg.size, cfg.size))[..., tf.newaxis]
+        stacked = tf.where(lungs_found(region), stacked * inside, stacked)
+    return stacked

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from covidcxr_tf.imaging.beasf import SPREAD, Compat
 from covidcxr_tf.imaging.histogram import Counts
+from covidcxr_tf.imaging.universal import gamma_table
 
 LEVELS = 256
 FLAT = -(2**20)  # in place of a part's table: no stretched value comes near it
@@ -53,6 +54,27 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     above = tf.cast(tf.cumsum(tf.where(levels > lowest, counts, 0)), tf.float32)
     table = tf.round(above * divide(tf.constant(255.0), tf.cast(rest, tf.float32)))
     return look_up(image, tf.where(rest == 0, levels, tf.cast(table, tf.int64)))
+
+
+def universal(image: tf.Tensor, gamma: float = 0.5) -> tf.Tensor:
+    """Return the image equalised, then brightened by a gamma curve; twin of `universal.universal`.
+
+    Parameters
+    ----------
+    image : uint8 [H, W]
+    gamma : float
+        Exponent, above 0.
+
+    Returns
+    -------
+    uint8 [H, W]
+
+    Raises
+    ------
+    ValueError
+        If `gamma` is not a positive number.
+    """
+    return look_up(equalize(image), tf.constant(gamma_table(gamma)))
 
 
 def match_histogram(image: tf.Tensor, reference: tf.Tensor | Counts) -> tf.Tensor:

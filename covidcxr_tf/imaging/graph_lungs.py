@@ -105,9 +105,24 @@ def mask_film(film: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
     -------
     float32 [H, W], [0, 1]
     """
-    rows = _nearest(tf.shape(film, out_type=tf.int64)[0], tf.shape(region, out_type=tf.int64)[0])
-    columns = _nearest(tf.shape(film, out_type=tf.int64)[1], tf.shape(region, out_type=tf.int64)[1])
-    return film * tf.cast(tf.gather(tf.gather(region, rows), columns, axis=1), film.dtype)
+    return film * tf.cast(region_at(region, tf.shape(film, out_type=tf.int64)), film.dtype)
+
+
+def region_at(region: tf.Tensor, shape: tf.Tensor | tuple[int, int]) -> tf.Tensor:
+    """Return the region at another resolution; twin of `crop.region_at`.
+
+    Parameters
+    ----------
+    region : uint8 [h, w], 0 or 1
+    shape : int64 [2]
+
+    Returns
+    -------
+    uint8 [H, W], 0 or 1
+    """
+    own, wanted = tf.shape(region, out_type=tf.int64), tf.cast(shape, tf.int64)
+    rows, columns = (_nearest(wanted[axis], own[axis]) for axis in (0, 1))
+    return tf.gather(tf.gather(region, rows), columns, axis=1)
 
 
 def _nearest(length: tf.Tensor, source: tf.Tensor) -> tf.Tensor:

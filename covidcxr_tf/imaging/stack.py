@@ -11,10 +11,11 @@ import numpy.typing as npt
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.imaging.beasf import Compat, beasf
 from covidcxr_tf.imaging.clahe import clahe
-from covidcxr_tf.imaging.crop import Box, crop, lungs_found, mask_film
+from covidcxr_tf.imaging.crop import Box, crop, lungs_found, mask_film, region_at
 from covidcxr_tf.imaging.equalise import equalize
 from covidcxr_tf.imaging.histogram import Counts, match_histogram
 from covidcxr_tf.imaging.resize import resize
+from covidcxr_tf.imaging.universal import universal
 
 # Steps within a grey level. A film reduced by a simple factor has many pixels at exactly half a level, and which way
 # they round hangs on the order in which a library adds. Rounded to these steps first, they are at the half again.
@@ -80,7 +81,7 @@ def channels(
     ----------
     image : uint8 (H, W)
     cfg : ImageConfig
-        `channels`, `gamma`, `clip_limit`, `tiles` and `compat` count here.
+        `channels`, `gamma`, `clip_limit`, `tiles`, `compat` and `universal_gamma` count here. A channel may repeat.
     reference_histogram : int (256,), optional
         Pixel counts that the image is matched to first; every channel, raw too, is made from the matched image.
 
@@ -96,10 +97,12 @@ def channels(
         "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
         "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
         "equalize": lambda: equalize(image),
+        "universal": lambda: universal(image, cfg.universal_gamma),
     }
     stacked = np.empty((*image.shape, len(cfg.channels)), np.uint8)
+    made = {name: make[name]() for name in dict.fromkeys(cfg.channels)}  # each once: a channel may repeat
     for place, name in enumerate(cfg.channels):
-        stacked[..., place] = make[name]()
+        stacked[..., place] = made[name]
     return stacked
 
 
@@ -115,12 +118,16 @@ def model_input(
     Masked to the region (only with ``cfg.lungs == "mask"``), cropped to the box, resized, cut to 8 bit, then made into
     channels: this order, so that equalisation sees only what the network sees.
 
+    With ``cfg.lungs == "mask_whole"`` the frame stays the film's (a box does not count) and the mask comes last: the
+    levels are those of the whole film's equalisation, then every channel is 0 outside the region (Oh 2020, II.B: the
+    preprocessed film times its mask).
+
     Parameters
     ----------
     film : float32 (H, W), [0, 1], bone bright
     cfg : ImageConfig
     box : (top, left, bottom, right), optional
-        Fractions of the film; the whole film where None.
+        Fractions of the film; the whole film where None, and always with ``cfg.lungs == "mask_whole"``.
     region : uint8 (h, w), optional
         0 or 1, any resolution. One that covers less than 2 % of the film found no lungs and masks nothing.
     reference_histogram : int (256,), optional
@@ -130,8 +137,12 @@ def model_input(
     -------
     uint8 (size, size, C)
     """
-    if cfg.lungs == "mask" and region is not None and lungs_found(region):
+    found = region is not None and lungs_found(region)
+    if cfg.lungs == "mask" and region is not None and found:
         film = mask_film(film, region)
-    if box is not None:
+    if box is not None and cfg.lungs != "mask_whole":
         film = crop(film, box)
-    return channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+    stacked = channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+    if cfg.lungs == "mask_whole" and region is not None and found:
+        stacked *= region_at(region, (cfg.size, cfg.size))[..., np.newaxis]
+    return stacked

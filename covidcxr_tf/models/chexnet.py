@@ -1,8 +1,7 @@
 """COVID-CXNet: the DenseNet121 of CheXNet and a small head; and the probe, CheXNet with its own 14 findings.
 
 Source: Haghanifar 2020, section 4.3 and figure 8 (head: global average pooling, 10 ReLU units, dropout, output);
-Huang 2017, table 1 (DenseNet-BC: 4 * growth 1x1 filters before each 3x3, transitions halve). Every layer with
-weights is named as in ``keras.applications.DenseNet121``, so that its files and CheXNet's fit by name.
+its convolutions are `covidcxr_tf.models.densenet`'s.
 
 Differs from paper: `build` returns one logit a class; ``compat`` ``"paper"`` or ``"authors"`` gives two classes one
 logit (sigmoid). With pretrained weights the input is normalised as they were trained; the authors' code divides by
@@ -19,19 +18,10 @@ import keras
 import numpy as np
 
 from covidcxr_tf.data.manifest import FINDINGS
-from covidcxr_tf.models.layers import (
-    Normalisation,
-    dropout_layer,
-    he_normal,
-    image_input,
-    initialise,
-    logits_layer,
-    output_units,
-)
+from covidcxr_tf.models.densenet import CAM_LAYER, DENSENET121, backbone
+from covidcxr_tf.models.layers import Normalisation, dropout_layer, he_normal, initialise, logits_layer, output_units
 
-CAM_LAYER = "relu"  # the last features before pooling
-DENSENET121 = (6, 12, 24, 16)
-EPSILON = 1.001e-5  # of keras.applications; PyTorch has 1e-5, which the conversion corrects for
+__all__ = ["CAM_LAYER", "DENSENET121", "Probe", "build", "build_probe", "probe", "probe_network"]
 
 
 def build(
@@ -87,7 +77,7 @@ def build(
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0))
     units = output_units(num_classes, compat)
-    image, features = _densenet(input_shape, normalise, blocks, growth, stem, synchronized, seed)
+    image, features = backbone(input_shape, normalise, blocks, growth, stem, synchronized, seed)
     features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
     if head_units:
         features = keras.layers.Dense(
@@ -134,7 +124,7 @@ def build_probe(path: str | Path, input_shape: tuple[int | None, int | None] = (
 
 def probe_network(provenance: Any, input_shape: tuple[int | None, int | None] = (224, 224)) -> keras.Model:
     """Return the untrained network that a CheXNet file with this provenance fits: backbone, pooling, logits."""
-    image, features = _densenet(
+    image, features = backbone(
         (*input_shape, provenance.channels),
         (provenance.mean, provenance.std),
         provenance.blocks,
@@ -174,69 +164,3 @@ def probe(built: Probe, films: Any) -> np.ndarray:
         if finding in built.labels:
             result[:, column] = 1 / (1 + np.exp(-logits[:, built.labels.index(finding)]))
     return result
-
-
-def _densenet(
-    input_shape: tuple[int | None, ...],
-    normalise: Normalisation | None,
-    blocks: Sequence[int],
-    growth: int,
-    stem: int,
-    synchronized: bool,
-    seed: int | None,
-    final_relu: bool = True,
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return the input and the last features, a 32nd of the input's size for four blocks."""
-    image, features = image_input(input_shape, normalise)
-    features = keras.layers.ZeroPadding2D(3, name="conv1_pad")(features)
-    features = _convolution(features, stem, 7, "conv1_conv", seed, strides=2, padding="valid")
-    features = _normalised_relu(features, "conv1", synchronized)
-    features = keras.layers.ZeroPadding2D(1, name="pool1_pad")(features)
-    features = keras.layers.MaxPooling2D(3, strides=2, name="pool1")(features)
-    for block, depth in enumerate(blocks, start=2):
-        for layer in range(1, depth + 1):
-            features = _dense_layer(features, growth, f"conv{block}_block{layer}", synchronized, seed)
-        if block <= len(blocks):
-            name = f"pool{block}"
-            features = _normalised_relu(features, name, synchronized)
-            features = _convolution(features, features.shape[-1] // 2, 1, f"{name}_conv", seed)
-            features = keras.layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(features)
-    features = keras.layers.BatchNormalization(epsilon=EPSILON, synchronized=synchronized, name="bn")(features)
-    if final_relu:
-        features = keras.layers.Activation("relu", name=CAM_LAYER)(features)
-    return image, features
-
-
-def _dense_layer(
-    features: keras.KerasTensor, growth: int, name: str, synchronized: bool, seed: int | None
-) -> keras.KerasTensor:
-    new = _normalised_relu(features, f"{name}_0", synchronized)
-    new = _convolution(new, 4 * growth, 1, f"{name}_1_conv", seed)
-    new = _normalised_relu(new, f"{name}_1", synchronized)
-    new = _convolution(new, growth, 3, f"{name}_2_conv", seed)
-    return keras.layers.Concatenate(name=f"{name}_concat")([features, new])
-
-
-def _normalised_relu(features: keras.KerasTensor, name: str, synchronized: bool) -> keras.KerasTensor:
-    features = keras.layers.BatchNormalization(epsilon=EPSILON, synchronized=synchronized, name=f"{name}_bn")(features)
-    return keras.layers.Activation("relu", name=f"{name}_relu")(features)
-
-
-def _convolution(
-    features: keras.KerasTensor,
-    filters: int,
-    kernel: int,
-    name: str,
-    seed: int | None,
-    strides: int = 1,
-    padding: str = "same",
-) -> keras.KerasTensor:
-    return keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer=he_normal(seed, name),
-        name=name,
-    )(features)

@@ -42,6 +42,9 @@ USUAL_SPLIT = {
 }
 TORCH_EPSILON = 1e-5
 KERAS_EPSILON = 1.001e-5
+TORCH_REMEDY = (
+    "save torch.save({'state_dict': model.state_dict(), 'pathologies': list(model.pathologies)}, FILE) and convert that"
+)
 LABEL_KEYS = ("pathologies", "targets", "labels", "class_names")  # where checkpoints carry their label order
 
 
@@ -69,7 +72,7 @@ def read_checkpoint(path: str | Path, layout: str | None = None, split: str = "u
         layers, names = read_legacy_h5(path)
         checkpoint = _from_keras(layers, names, path, split)
     elif kind in ("zip", "a pickle"):
-        checkpoint = _from_torch(_load_torch(path), path, split)
+        checkpoint = _from_torch(load_torch(path, TORCH_REMEDY), path, split)
     else:
         raise WeightsError(f"this is {kind}", where=path, expected=f"a CheXNet file ({', '.join(LAYOUTS)})")
     found = checkpoint.provenance.layout
@@ -118,7 +121,20 @@ def _from_keras(layers: Layers, names: tuple[str, ...], path: Path, split: str) 
     return _checkpoint("chexnet-keras", layers, tuple(FINDINGS), "layout", path, split, final_relu="relu" in names)
 
 
-def _load_torch(path: Path) -> Any:
+def load_torch(path: Path, remedy: str) -> Any:
+    """Return what ``torch.save`` wrote, tensors and plain containers only; code in the file is never run.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What to do with a file that holds more than a state dict.
+
+    Raises
+    ------
+    WeightsError
+        If PyTorch is missing, or the file is damaged or holds pickled code.
+    """
     try:
         import torch
     except ImportError as cause:
@@ -132,8 +148,7 @@ def _load_torch(path: Path) -> Any:
         raise WeightsError(
             "not readable by torch.load(weights_only=True): damaged, or it holds pickled code instead of a state dict",
             where=path,
-            remedy="where its own library can open it, save torch.save({'state_dict': model.state_dict(), "
-            "'pathologies': list(model.pathologies)}, FILE) and convert that",
+            remedy=f"where its own library can open it, {remedy}",
         ) from cause
 
 

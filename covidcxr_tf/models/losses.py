@@ -25,13 +25,14 @@ def build_loss(train: TrainConfig, num_classes: int, task: str = "classification
     Parameters
     ----------
     train : TrainConfig
-        ``loss`` and ``label_smoothing`` are read.
+        ``loss``, ``label_smoothing`` and ``background_weight`` are read.
     num_classes : int
         Classes (or findings, or mask channels).
     task : str
-        ``"segmentation"`` and ``"multilabel"`` take labels in the shape of the logits; ``"classification"`` and
-        ``"hierarchical"`` take class indices (N,) or one-hot rows (N, num_classes). A model with a single logit for two
-        classes (the papers' sigmoid) takes the same labels: index 1 is the sigmoid's class.
+        ``"segmentation"`` and ``"multilabel"`` take labels in the shape of the logits, but for the ``cross_entropy`` of
+        a segmentation, which takes class numbers (N, H, W, 1); ``"classification"`` and ``"hierarchical"`` take class
+        indices (N,) or one-hot rows (N, num_classes). A model with a single logit for two classes (the papers' sigmoid)
+        takes the same labels: index 1 is the sigmoid's class.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def build_loss(train: TrainConfig, num_classes: int, task: str = "classification
     """
     smoothing, name = train.label_smoothing, train.loss
     if task == "segmentation":
-        return _segmentation_loss(name, smoothing)
+        return _segmentation_loss(train, num_classes)
     if name == "bce_dice":
         raise ConfigError(f"train.loss bce_dice needs masks; the task is {task}", expected="task = segmentation")
     if task == "multilabel":
@@ -110,16 +111,52 @@ def soft_dice_loss(masks: Any, logits: Any) -> Any:
     return 1 - ops.mean((2 * both + DICE_SMOOTH) / (each + DICE_SMOOTH), axis=-1)
 
 
-def _segmentation_loss(name: str, smoothing: float) -> Loss:
+def pixel_cross_entropy(numbers: Any, logits: Any, smoothing: float = 0.0, background_weight: float = 1.0) -> Any:
+    """Return the mean softmax cross entropy over the pixels of each film, (N,).
+
+    Parameters
+    ----------
+    numbers : (N, H, W, 1)
+        Class of each pixel, 0 the background.
+    logits : (N, H, W, C)
+    smoothing : float
+        As for `cross_entropy`.
+    background_weight : float
+        Weight of a background pixel in the mean; all others weigh 1. The mean is over the film's sum of weights.
+
+    Notes
+    -----
+    Source: Oh 2020, equation 2, with its weights of classes.
+
+    Differs from paper: the mean over pixels, not the sum, so that the learning rate does not depend on the size.
+    """
+    numbers = ops.cast(ops.squeeze(numbers, axis=-1), "int32")
+    losses = cross_entropy(ops.one_hot(numbers, logits.shape[-1]), logits, smoothing)
+    weights = ops.where(numbers == 0, float(background_weight), 1.0)
+    return ops.sum(weights * losses, axis=(1, 2)) / ops.sum(weights, axis=(1, 2))
+
+
+def _segmentation_loss(train: TrainConfig, num_classes: int) -> Loss:
+    smoothing, name = train.label_smoothing, train.loss
     if name == "cross_entropy":
-        raise ConfigError(
-            "train.loss cross_entropy is for one class a film; the task is segmentation",
-            expected="bce_dice or binary_cross_entropy",
-        )
-    if name == "binary_cross_entropy":
-        return lambda masks, logits: binary_cross_entropy(masks, logits, smoothing)
-    # Only the cross entropy is smoothed: Dice of smoothed masks would reward grey everywhere.
-    return lambda masks, logits: binary_cross_entropy(masks, logits, smoothing) + soft_dice_loss(masks, logits)
+        if num_classes < 2:
+            raise ConfigError(
+                "train.loss cross_entropy needs several classes; the masks are lungs against the rest",
+                expected="bce_dice or binary_cross_entropy",
+            )
+        return lambda numbers, logits: pixel_cross_entropy(numbers, logits, smoothing, train.background_weight)
+
+    def loss(masks: Any, logits: Any) -> Any:
+        if logits.shape[-1] > 1 and masks.shape[-1] == 1:
+            raise ConfigError(
+                f"train.loss {name} needs a mask for each of the {logits.shape[-1]} classes; there are class numbers",
+                expected="cross_entropy",
+            )
+        entropy = binary_cross_entropy(masks, logits, smoothing)
+        # Only the cross entropy is smoothed: Dice of smoothed masks would reward grey everywhere.
+        return entropy + soft_dice_loss(masks, logits) if name == "bce_dice" else entropy
+
+    return loss
 
 
 def _sigmoid_cross_entropy(targets: Any, logits: Any) -> Any:

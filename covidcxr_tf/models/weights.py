@@ -2,9 +2,10 @@
 
 =================  =====================================================================================
 ``none``           fresh, seeded
-``imagenet``       keras.applications' DenseNet121, downloaded once into ``~/.keras/models``
+``imagenet``       DenseNet121, ResNet-101 and VGG16 of keras.applications, downloaded once into ``~/.keras/models``
 ``chexnet:FILE``   a CheXNet file in any of three layouts, or converted by ``covidcxr weights convert``
-``FILE``           a ``.keras`` or ``.weights.h5`` file of ours; layers match by name and shape
+``FILE``           a ``.keras`` or ``.weights.h5`` file of ours, layers match by name and shape; for ResNet-18 also a
+                   PyTorch state dict (``.pth``)
 =================  =====================================================================================
 """
 
@@ -19,14 +20,15 @@ import keras
 import numpy as np
 
 from covidcxr_tf.errors import WeightsError
-from covidcxr_tf.models import files
+from covidcxr_tf.models import files, imagenet
 from covidcxr_tf.models.arrays import Layers, fitting, named_arrays, open_store
 from covidcxr_tf.models.converted import read_chexnet, stored_provenance
 from covidcxr_tf.models.layers import IMAGENET, Normalisation
+from covidcxr_tf.models.torch_resnet import is_torch_file, read_resnet18
 
-HEAD_LAYERS = ("head", "logits")  # these may differ; everything else of a pretrained backbone must fit
-IMAGENET_FILE = "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/densenet/{IMAGENET_FILE}"
+# These may differ; everything else of a pretrained backbone must fit.
+HEAD_LAYERS = ("dense1", "dense2", "dense3", "head", "logits")
+NORMALISE = "normalise"  # belongs to the films that a model is trained on: never taken from a file
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,10 @@ class InitReport:
 def apply_init(model: keras.Model, init: str) -> InitReport:
     """Lay the weights of an init string on `model` and return what was loaded and what was not.
 
-    ``imagenet`` and ``chexnet:FILE`` must fill the whole backbone; where only the number of input channels differs,
-    the first kernel is spread over them with its sum kept, which changes nothing for equal channels. ``FILE`` fills
-    what fits by name and shape. Nothing is changed when an error is raised.
+    ``imagenet``, ``chexnet:FILE`` and PyTorch files must fill the whole backbone; where only the number of input
+    channels differs, the first kernel is spread over them with its sum kept, which changes nothing for equal channels.
+    A ``FILE`` of ours fills what fits by name and shape, at least half of the backbone's layers. Nothing is changed
+    when an error is raised.
 
     Raises
     ------
@@ -60,23 +63,20 @@ def apply_init(model: keras.Model, init: str) -> InitReport:
     """
     if init == "none":
         return InitReport(init)
-    if init == "imagenet":
-        layers = _imagenet_layers(model)
-    elif _is_chexnet(init):
-        layers = read_chexnet(init.removeprefix("chexnet:")).layers
-    else:
-        layers = read_layers(init)
-    pretrained = _is_chexnet(init) or init == "imagenet"
+    layers, pretrained = _read(model, init)
+    layers.pop(NORMALISE, None)
     if pretrained:
-        layers = {name: arrays for name, arrays in layers.items() if name not in HEAD_LAYERS}
         _adapt_first_kernel(model, layers)
     plan = fitting(model, layers)
-    fresh = tuple(layer.name for layer in model.layers if layer.weights and layer.name not in plan)
+    fresh = tuple(
+        layer.name for layer in model.layers if layer.weights and layer.name not in plan and layer.name != NORMALISE
+    )
     missing = [name for name in fresh if name not in HEAD_LAYERS]
-    if not set(plan) - set(HEAD_LAYERS) or (pretrained and missing):
+    filled = len(set(plan) - set(HEAD_LAYERS))
+    if not filled or len(missing) > (0 if pretrained else filled):
         raise WeightsError(
             f"{init} does not fit {model.name}: {len(missing)} layers have no weights in it, such as {missing[0]}",
-            expected="a DenseNet121 (arch chexnet)" if pretrained else "a file of the same architecture",
+            expected=f"the weights of {pretrained}" if pretrained else "a file of the same architecture",
         )
     for name, arrays in plan.items():
         model.get_layer(name).set_weights(arrays)
@@ -85,10 +85,32 @@ def apply_init(model: keras.Model, init: str) -> InitReport:
     return report
 
 
-def recommended_normalisation(init: str, channels: int) -> Normalisation | None:
+def _read(model: keras.Model, init: str) -> tuple[Layers, str]:
+    """Return the arrays behind an init string, and which pretrained network they are: "" for a file of ours."""
+    if init == "imagenet":
+        layers, network = imagenet.imagenet_layers(model), model.name
+    elif _is_chexnet(init):
+        layers, network = read_chexnet(init.removeprefix("chexnet:")).layers, "a DenseNet121 (arch chexnet)"
+    elif is_torch_file(init):
+        # The head of a file with as many classes fits as well, as it does with a file of ours.
+        return read_resnet18(init), "a ResNet-18 (archs resnet18, patch-resnet18)"
+    else:
+        return read_layers(init), ""
+    return {name: arrays for name, arrays in layers.items() if name not in HEAD_LAYERS}, network
+
+
+def recommended_normalisation(init: str, channels: int, arch: str = "densenet121") -> Normalisation | None:
     """Return the mean and standard deviation, of [0, 1], that the weights of an init string were trained with.
 
     None where they are fresh or nothing is known. Three values for one channel are averaged, one for three repeated.
+
+    Parameters
+    ----------
+    init : str
+    channels : int
+        Of the model's input.
+    arch : str
+        Name of the model: ``imagenet`` was trained with other values for ResNet-101 and VGG16 than for DenseNet121.
 
     Raises
     ------
@@ -97,11 +119,15 @@ def recommended_normalisation(init: str, channels: int) -> Normalisation | None:
     """
     if init == "none":
         return None
-    known: Normalisation | None = IMAGENET
-    if _is_chexnet(init):
+    known: Normalisation | None
+    if init == "imagenet":
+        known = imagenet.normalisation(arch)
+    elif _is_chexnet(init):
         provenance = read_chexnet(init.removeprefix("chexnet:")).provenance
         known = (provenance.mean, provenance.std)
-    elif init != "imagenet":
+    elif is_torch_file(init):
+        known = IMAGENET  # torchvision's own; a state dict does not say
+    else:
         known = _normalisation_of_file(Path(init))
     if known is None or len(known[0]) == channels:
         return known
@@ -144,29 +170,12 @@ def _is_chexnet(init: str) -> bool:
 
 
 def _adapt_first_kernel(model: keras.Model, layers: Layers) -> None:
-    """Fit the kernel (rows, columns, in, out) of ``conv1_conv`` to the model's channels; equal ones give the same."""
-    (kernel,) = layers.get("conv1_conv", [np.zeros((7, 7, 0, 0))])
+    """Fit the first kernel (rows, columns, in, out) to the model's channels; equal channels give the same."""
+    first = next((layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
     channels = model.input_shape[-1]
-    if kernel.shape[2] != channels:
-        layers["conv1_conv"] = [np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2)]
-
-
-def _has_densenet121(model: keras.Model) -> bool:
-    """Return whether a download could fit at all."""
-    return "conv5_block16_concat" in {layer.name for layer in model.layers}
-
-
-def _imagenet_layers(model: keras.Model) -> Layers:
-    if not _has_densenet121(model):
-        raise WeightsError(f"there are no ImageNet weights for {model.name}", expected="DenseNet121 (arch chexnet)")
-    try:
-        source = keras.applications.DenseNet121(include_top=False, weights="imagenet", input_shape=(None, None, 3))
-    except Exception as cause:  # keras raises a bare Exception without network, and ValueError for a cut file
-        raise WeightsError(
-            f"the ImageNet weights could not be fetched: {IMAGENET_FILE} (29 MB) is not in ~/.keras/models",
-            remedy=f"fetch {IMAGENET_URL} and put it into ~/.keras/models, or use --init none",
-        ) from cause
-    return {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    if first in layers and layers[first][0].shape[2] != channels:
+        kernel, *rest = layers[first]
+        layers[first] = [np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2), *rest]
 
 
 def _normalisation_of_file(path: Path) -> Normalisation | None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from covidcxr_tf.config import AugmentConfig
+from covidcxr_tf.config import AugmentConfig, PatchConfig
 from covidcxr_tf.errors import DataError
 from covidcxr_tf.pipeline.augment import augment_batch
+from covidcxr_tf.pipeline.patching import cut_patches
+from covidcxr_tf.pipeline.redraw import Redraw
 from covidcxr_tf.prepare import Prepared
 
 #: Threads that parse and augment. Fixed, as tf.data's own tuning starts with one and, on an epoch of seconds, often
@@ -49,6 +51,12 @@ class Batches:
         Films held for shuffling; their bytes are the memory this costs.
     augment : AugmentConfig or None
         None: films as they are.
+    patches : PatchConfig or None
+        Patches instead of whole films: one a film in training, ``validation_votes`` a film in `plain`.
+    only : ndarray or None
+        bool (rows,), the films of the groups that are read; None: all.
+    redraw : Redraw or None
+        Draws `only` anew in each epoch.
     """
 
     prepared: Prepared
@@ -59,27 +67,50 @@ class Batches:
     seed: int = 0
     shuffle_buffer: int = 128
     augment: AugmentConfig | None = None
+    patches: PatchConfig | None = None
+    only: np.ndarray | None = None
+    redraw: Redraw | None = None
 
     @property
     def rows(self) -> int:
-        """Return the number of films in the chosen groups."""
-        return self.prepared.count(*self.groups)
+        """Return the number of films that are read; where films are redrawn, that of epoch 1."""
+        if self.redraw is not None:
+            return self.for_epoch(1).rows
+        if self.only is None:
+            return self.prepared.count(*self.groups)
+        inside = self.prepared.manifest[self.prepared.group_by].isin(self.groups).to_numpy()
+        return int((inside & self.prepared.kept() & self.only).sum())
+
+    def for_epoch(self, epoch: int) -> Batches:
+        """Return the batches with the films of an epoch: the same ones, unless films are redrawn."""
+        return self if self.redraw is None else replace(self, only=self.redraw.rows(epoch), redraw=None)
 
     def training(self, epoch: int) -> tf.data.Dataset:
         """Return the shuffled, augmented batches of one epoch: dicts image, target, weight, row."""
+        if self.redraw is not None:
+            return self.for_epoch(epoch).training(epoch)
         files = self._files()
         order = np.random.default_rng([self.seed, epoch]).permutation(len(files))
         records = self._records([files[i] for i in order], interleave=True)
         seed = int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31))
         records = records.shuffle(self.shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
         batches = self._batches(records)
+        if self.patches is not None:
+            batches = batches.enumerate().map(self._patches(1, seed), num_parallel_calls=THREADS)
+        batches = batches.map(_in_unit_range, num_parallel_calls=THREADS)
         if self.augment is not None:
             batches = batches.enumerate().map(self._changed(seed), num_parallel_calls=THREADS)
         return untuned(batches)
 
     def plain(self) -> tf.data.Dataset:
         """Return the batches in the order of the shards, as they are."""
-        return untuned(self._batches(self._records(self._files(), interleave=False)))
+        if self.redraw is not None:
+            return self.for_epoch(1).plain()
+        batches = self._batches(self._records(self._files(), interleave=False))
+        if self.patches is not None:
+            count, seed = self.patches.validation_votes, self.patches.seed
+            batches = batches.enumerate().map(self._patches(count, seed), num_parallel_calls=THREADS)
+        return untuned(batches.map(_in_unit_range, num_parallel_calls=THREADS))
 
     def _files(self) -> list[str]:
         files = [str(path) for group in self.groups for path in self.prepared.files.get(group, [])]
@@ -103,8 +134,15 @@ class Batches:
         )
 
     def _batches(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        if self.only is not None:
+            records = records.filter(self._chosen())
         # Parsing a whole batch at once costs one call instead of one a film.
         return records.batch(self.batch_size).map(self._parsed(), num_parallel_calls=THREADS)
+
+    def _chosen(self) -> Any:
+        only = tf.constant(self.only)
+        features = {"row": tf.io.FixedLenFeature([], tf.int64)}
+        return lambda serialized: tf.gather(only, tf.io.parse_single_example(serialized, features)["row"])
 
     def _parsed(self) -> Any:
         size, channels = self.prepared.size, self.prepared.channels
@@ -127,9 +165,20 @@ class Batches:
             else:
                 target = tf.gather(targets, rows)
             weight = tf.ones_like(rows, tf.float32) if weights is None else tf.gather(weights, rows)
-            return {"image": tf.cast(image, tf.float32) / 255.0, "target": target, "weight": weight, "row": rows}
+            return {"image": image, "target": target, "weight": weight, "row": rows}
 
         return parse
+
+    def _patches(self, count: int, seed: int) -> Any:
+        patches = self.patches
+        assert patches is not None
+
+        def cut(number: Any, batch: dict[str, Any]) -> dict[str, Any]:
+            draw = tf.stack([tf.constant(seed, tf.int64), number])
+            several = {name: tf.repeat(values, count, axis=0) for name, values in batch.items() if name != "image"}
+            return {**several, "image": cut_patches(batch["image"], patches.size, count, draw)}
+
+        return cut
 
     def _changed(self, seed: int) -> Any:
         config = self.augment
@@ -142,6 +191,10 @@ class Batches:
             return {**batch, "image": images, "target": batch["target"] if moved is None else moved}
 
         return change
+
+
+def _in_unit_range(batch: dict[str, Any]) -> dict[str, Any]:
+    return {**batch, "image": tf.cast(batch["image"], tf.float32) / 255.0}
 
 
 def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import pandas as pd
 
 from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import load_manifest, map_classes
-from covidcxr_tf.data.splits import check_split, split_by_patient, split_digest
-from covidcxr_tf.data.synthetic import VERSION, write_demo
+from covidcxr_tf.data.splits import check_split, fold_by_patient, split_by_patient, split_digest
+from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
 from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.pipeline.dataset import Batches
+from covidcxr_tf.pipeline.redraw import Redraw
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare, reference_histogram
+from covidcxr_tf.recipes.lineage import earlier_training, refuse_seen_patients, training_record
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Datasets:
     lungs: LungFinder | None
     facts: dict[str, Any]
 
+    def manifest_of(self, rows: np.ndarray) -> pd.DataFrame:
+        """Return the manifest's lines of some films, given by the row numbers that batches carry."""
+        films = self.prepared.manifest.iloc[rows]
+        return films.assign(split=self.manifest.loc[films.index, "split"])
+
 
 def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
     """Return the config's films with classes and split; synthetic ones where it names no manifest.
@@ -59,23 +69,28 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
     manifest = load_manifest(path, root=config.data.root or None, require=required)
     if config.data.sources:
         manifest = _of_sources(manifest, config.data.sources)
-    if config.classes:
+    if config.task == "multilabel":
+        manifest = _with_findings(manifest)
+    elif config.classes and not masks:
         manifest = map_classes(manifest, dict(config.classes))
+    if config.data.folds:
+        return _in_folds(manifest, config)
     if "split" not in manifest or manifest["split"].eq("").all():
         manifest = split_by_patient(manifest, config.data.ratios, config.seed)
     check_split(manifest)
-    attributes = manifest.attrs
-    manifest = manifest.reset_index(drop=True)  # records name films by this index
-    manifest.attrs = attributes
-    return manifest
+    return _renumbered(manifest)
 
 
 def demo_manifest(config: Config) -> Path:
     """Return the manifest of the synthetic films for a config, made on first use and kept in the cache."""
     data = config.data
-    folder = cache_folder() / "demo" / f"v{VERSION}_{data.demo_patients}_{data.demo_size}_{config.seed}"
+    labels = data.demo_labels or DEFAULT_LABELS
+    named = "" if labels == DEFAULT_LABELS else "_" + "-".join(labels)
+    folder = cache_folder() / "demo" / f"v{VERSION}_{data.demo_patients}_{data.demo_size}_{config.seed}{named}"
     manifest = folder / "manifest.csv"
-    return manifest if manifest.is_file() else write_demo(folder, data.demo_patients, config.seed, data.demo_size)
+    if manifest.is_file():
+        return manifest
+    return write_demo(folder, data.demo_patients, config.seed, data.demo_size, labels)
 
 
 def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
@@ -86,30 +101,55 @@ def build_datasets(config: Config, *, skip_bad: int = 0) -> Datasets:
     ManifestError, SplitError, ImageError, WeightsError
         For data that cannot be used, or a lung network that is not there.
     """
-    masks = config.task == "segmentation"
-    manifest = open_manifest(config, masks=masks)
+    manifest = open_manifest(config, masks=config.task == "segmentation")
     prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
-    targets = None if masks else class_numbers(manifest, config.class_names)
-    train = (manifest["split"].to_numpy() == "train") & prepared.kept()
-    weights = None if targets is None else loss_weights(targets, train, config)
+    return assemble(config, prepared, lungs, {part: (part,) for part in PARTS})
 
-    def batches(split: str, training: bool = False) -> Batches:
+
+def assemble(
+    config: Config, prepared: Prepared, lungs: LungFinder | None, groups: Mapping[str, tuple[str, ...]]
+) -> Datasets:
+    """Return the batches of prepared films.
+
+    Parameters
+    ----------
+    config : Config
+    prepared : Prepared
+        Its manifest has ``split``, which facts and tables carry.
+    lungs : LungFinder or None
+        What found the lungs.
+    groups : mapping
+        ``train``, ``validation`` and ``test`` -> the groups of shards (splits or folds) they are read from.
+    """
+    manifest = prepared.manifest
+    targets = None if config.task == "segmentation" else film_targets(manifest, config)
+    train = manifest[prepared.group_by].isin(groups["train"]).to_numpy() & prepared.kept()
+    weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, train, config)
+    pools = {part: groups[part] for part in PARTS}
+    if config.data.redraw_validation:
+        pools |= dict.fromkeys(("train", "validation"), (*groups["train"], *groups["validation"]))
+
+    def batches(part: str) -> Batches:
+        training = part == "train"
         return Batches(
             prepared,
-            (split,),
+            pools[part],
             targets,
             weights if training else None,
             config.train.batch_size,
             seed=config.seed,
             shuffle_buffer=config.train.shuffle_buffer,
             augment=config.augment if training else None,
+            patches=config.patches if config.patches.size else None,
+            redraw=_redraw(part, manifest, pools[part], targets, config),
         )
 
-    test = batches("test") if prepared.files.get("test") else None
+    test = batches("test") if any(prepared.files.get(group) for group in groups["test"]) else None
     used = manifest[prepared.kept()]
     used.attrs = manifest.attrs
     facts = model_facts(config, used, lungs)
-    return Datasets(used, prepared, batches("train", True), batches("validation"), test, lungs, facts)
+    refuse_seen_patients(used, facts["history"][:-1])
+    return Datasets(used, prepared, batches("train"), batches("validation"), test, lungs, facts)
 
 
 def prepare_films(
@@ -131,8 +171,19 @@ def prepare_films(
         regions_key=lungs.sha256 if lungs else "",
         out=out,
         skip_bad=skip_bad,
+        group_by="fold" if config.data.folds else "split",
     )
     return prepared, lungs
+
+
+def film_targets(manifest: pd.DataFrame, config: Config) -> np.ndarray:
+    """Return class numbers int32 (rows,), or float32 (rows, findings) with 1, 0 and -1 for unknown."""
+    if config.task != "multilabel":
+        return class_numbers(manifest, config.class_names)
+    present = manifest["findings"].str.split("|")
+    targets = np.array([[name in found for name in config.class_names] for found in present], dtype=np.float32)
+    targets[manifest["findings"].eq("").to_numpy()] = -1.0
+    return targets
 
 
 def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
@@ -157,6 +208,48 @@ def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.n
         missing = config.class_names[int(counts.argmin())]
         raise ManifestError(f"no training film of the class '{missing}'", expected="at least one film a class")
     return (counts.sum() / (len(counts) * counts))[targets].astype(np.float32)
+
+
+def _with_findings(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the films whose findings are known."""
+    known = manifest["findings"].ne("") if "findings" in manifest else pd.Series(False, index=manifest.index)
+    if not known.any():
+        raise ManifestError(
+            "no film has findings",
+            where=manifest.attrs.get("manifest"),
+            expected="NIH names joined by | in the column 'findings', 'No Finding' for none",
+        )
+    chosen = manifest[known]
+    chosen.attrs = manifest.attrs
+    return chosen
+
+
+def _in_folds(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return the films with ``fold`` as ``fold_1``...; the manifest's own folds where it has them."""
+    if "fold" not in manifest or manifest["fold"].astype(str).eq("").any():
+        manifest = fold_by_patient(manifest, config.data.folds, config.seed)
+    attributes = manifest.attrs
+    manifest = manifest.assign(fold="fold_" + manifest["fold"].astype(str).str.removeprefix("fold_"))
+    manifest.attrs = attributes
+    return _renumbered(manifest)
+
+
+def _renumbered(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the films with the index 0..n-1: records name films by it."""
+    attributes = manifest.attrs
+    manifest = manifest.reset_index(drop=True)
+    manifest.attrs = attributes
+    return manifest
+
+
+def _redraw(
+    part: str, manifest: pd.DataFrame, groups: tuple[str, ...], targets: np.ndarray | None, config: Config
+) -> Redraw | None:
+    if not config.data.redraw_validation or part == "test":
+        return None
+    pool = manifest["split"].isin(groups).to_numpy()
+    classes = np.zeros(len(manifest), int) if targets is None or targets.ndim > 1 else targets
+    return Redraw("train" if part == "train" else "validation", pool, classes, config.seed)
 
 
 def _of_sources(manifest: pd.DataFrame, sources: tuple[str, ...]) -> pd.DataFrame:
@@ -191,5 +284,7 @@ def model_facts(config: Config, manifest: pd.DataFrame, lungs: LungFinder | None
         "split_digest": split_digest(manifest),
         "lung_model": lungs.identity() if lungs else None,
         "reference_histogram": None if reference is None else reference.tolist(),
+        "patches": config.patches.model_dump(mode="json") if config.patches.size else None,
         "synthetic": is_synthetic(manifest),
+        "history": [*earlier_training(config.model.init), training_record(config, manifest)],
     }

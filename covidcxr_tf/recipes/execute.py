@@ -5,38 +5,27 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import keras
+import numpy as np
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
+from covidcxr_tf.models.layers import IMAGENET, Normalisation
 from covidcxr_tf.models.losses import build_loss
+from covidcxr_tf.pipeline.normalisation import estimate_normalisation
 from covidcxr_tf.recipes.datasets import Datasets, build_datasets
+from covidcxr_tf.recipes.folds import execute_folds
+from covidcxr_tf.recipes.outcome import Outcome
+from covidcxr_tf.recipes.phases import execute_phases
 from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.train.distribution import build_strategy
 from covidcxr_tf.train.loop import Job, fit
 from covidcxr_tf.train.optimizers import build_optimizer
+from covidcxr_tf.train.recompute import recomputed
 from covidcxr_tf.train.run_dir import RunDir, check_free
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run.
-
-    Attributes
-    ----------
-    run : RunDir
-        Where everything lies.
-    metrics : dict
-        Content of ``metrics.json`` (of the test films where there are any, else of the validation films).
-    """
-
-    run: RunDir
-    metrics: dict[str, Any]
 
 
 def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
@@ -51,8 +40,17 @@ def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: 
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
         return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad)
+    if config.run_phases:
+        return execute_phases(config, out, devices=devices, skip_bad=skip_bad)
+    if config.data.folds:
+        return execute_folds(config, out, devices=devices, skip_bad=skip_bad)
+    return train_and_judge(config, build_datasets(config, skip_bad=skip_bad), out, devices=devices)
+
+
+def train_and_judge(config: Config, sets: Datasets, out: str | Path, *, devices: str = "all") -> Outcome:
+    """Train one network on batches that are there, judge it, and return the finished run."""
     keras.utils.set_random_seed(config.seed)
-    sets = build_datasets(config, skip_bad=skip_bad)
+    recipe = resolve("recipes", config.recipe)
     with new_run(out, config) as run:
         job = prepare_job(config, sets, run, recipe, devices)
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
@@ -89,9 +87,25 @@ def prepare_job(config: Config, sets: Datasets, run: RunDir, recipe: ModuleType,
         if precision != "none":
             keras.config.set_dtype_policy(f"mixed_{precision}")
         with strategy.scope():
-            model = recipe.model(config, synchronized=strategy.num_replicas_in_sync > 1)
+            model = recipe.model(config, synchronized=strategy.num_replicas_in_sync > 1, **_normalisation(config, sets))
             optimizer = build_optimizer(config.train, mixed_precision=precision)
     finally:
         keras.config.set_dtype_policy(policy)
     loss = build_loss(config.train, max(len(config.class_names), 1), config.task)
-    return Job(model, loss, optimizer, config.train, sets.training, sets.validation, run, sets.facts, strategy)
+    job = Job(model, loss, optimizer, config.train, sets.training, sets.validation, run, sets.facts, strategy)
+    if config.train.recompute:
+        job.forward = recomputed(model)
+    return job
+
+
+def _normalisation(config: Config, sets: Datasets) -> dict[str, Normalisation]:
+    """Return the mean and deviation that the config asks for; nothing where they come with the initial weights."""
+    channels = len(config.image.channels)
+    if config.model.normalise == "estimate":
+        return {"normalise": estimate_normalisation(sets.training, config.model.normalise_films)}
+    if config.model.normalise == "imagenet":
+        mean, std = (values if channels == 3 else [float(np.mean(values))] * channels for values in IMAGENET)
+        return {"normalise": (mean, std)}
+    if config.model.normalise == "none":
+        return {"normalise": ([0.0] * channels, [1.0] * channels)}
+    return {}

@@ -1,41 +1,92 @@
-"""Lung U-Net: films and masks to a network that finds lungs.
+"""Lungs, or heart and lungs: films and masks to a network that finds them.
 
-Source: Haghanifar 2020, section 3.2 and figure 4 (AHE, U-Net, dilation, crop and resize); Ronneberger 2015.
-Differs from paper: CLAHE at the network's size instead of rank equalisation on the whole film, as that has no exact
-twin in an exported graph.
+Without ``classes`` the network finds lungs (one sigmoid a pixel); with the four of `covidcxr_tf.lungs.anatomy.CLASSES`
+it finds the heart and each lung (softmax).
+
+Source: Haghanifar 2020, section 3.2 and figure 4 (AHE, U-Net, dilation, crop and resize); Ronneberger 2015; Oh 2020,
+II.A (FC-DenseNet, four classes). Differs from paper: CLAHE at the network's size instead of rank equalisation on the
+whole film, as that has no exact twin in an exported graph.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
+from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.judging import overlap_table
 from covidcxr_tf.lung_finder import LungFinder
+from covidcxr_tf.lungs.anatomy import CONVENTION
+from covidcxr_tf.lungs.drawn_masks import check_classes
 from covidcxr_tf.models.files import model_digest
+from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.recipes.datasets import Datasets
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_overlap
 from covidcxr_tf.train.loop import Job
 
 
-def model(config: Config, *, synchronized: bool = False) -> keras.Model:
-    """Return the U-Net that the config asks for."""
+def check(config: Config) -> None:
+    """Raise where the parts of a config do not go together; cheap, so that it can stand before films are prepared.
+
+    Raises
+    ------
+    ConfigError
+        For other classes than heart and lungs, a loss that does not fit them, or pictures that are flipped.
+    """
+    check_classes(config.class_names)
+    if not config.classes:
+        return
+    if config.train.loss != "cross_entropy":
+        raise ConfigError(
+            f"train.loss is {config.train.loss}; the masks have {len(config.classes)} classes",
+            expected="cross_entropy",
+        )
+    if config.augment.horizontal_flip:
+        raise ConfigError(
+            "augment.horizontal_flip is true: it would turn left lungs into right ones",
+            expected="false where left and right are classes",
+        )
+
+
+def model(config: Config, *, synchronized: bool = False, normalise: Normalisation | None = None) -> keras.Model:
+    """Return the network that the config asks for.
+
+    Raises
+    ------
+    ConfigError
+        As `check`.
+    """
+    check(config)
     image = config.image
-    return resolve("archs", config.arch)(
+    build = resolve("archs", config.arch)
+    known = inspect.signature(build).parameters
+    settings: dict[str, Any] = {
+        "compat": config.compat,
+        "filters": config.model.filters,
+        "dropout": config.model.dropout,
+        "normalise": normalise,
+        "synchronized": synchronized,
+        "seed": config.seed,
+    }
+    if config.model.blocks:
+        settings["blocks"] = config.model.blocks
+    built = build(
         (image.size, image.size, len(image.channels)),
-        1,
+        max(len(config.classes), 1),
         weights=config.model.init,
-        filters=config.model.filters,
-        dropout=config.model.dropout,
-        synchronized=synchronized,
-        seed=config.seed,
+        **{name: value for name, value in settings.items() if name in known},
     )
+    for layer in built.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = config.model.batch_norm_momentum
+    return built
 
 
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
@@ -45,7 +96,7 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     measure a network nobody uses.
     """
     run = job.run
-    finder = LungFinder(job.model, config.image, config.name, model_digest(run.model), run.model)
+    finder = LungFinder(job.model, config.image, config.name, model_digest(run.model), run.model, config.class_names)
     metrics: dict[str, Any] = {"schema_version": 1, "task": "segmentation"}
     for split in ("validation", "test"):
         rows = sets.manifest[sets.manifest["split"] == split].reset_index(drop=True)
@@ -57,5 +108,6 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
         metrics[split] = evaluate_masks(table, seed=config.seed)
         draw_overlap(table, metrics[split], run.figures / f"overlap_{split}.png", f"{config.name}, {split}")
     write_json(run.folder / "metrics.json", metrics)
-    write_card(run.folder, job.facts | {"sha256": finder.sha256}, metrics)
+    facts = job.facts | {"sha256": finder.sha256} | ({"lungs": CONVENTION} if finder.finds_heart else {})
+    write_card(run.folder, facts, metrics)
     return metrics

@@ -28,7 +28,7 @@ TASKS = {
     "multilabel": "multi-label classifier of frontal chest films",
     "segmentation": "segmentation of frontal chest films",
 }
-KNOWN = ("schema_version", "name", "arch", "task", "classes", "positive", "compat", "sha256", "threshold")
+KNOWN = ("schema_version", "name", "arch", "task", "classes", "positive", "compat", "sha256", "threshold", "history")
 
 
 def write_card(

@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from covidcxr_tf.errors import UsageError
 from covidcxr_tf.evaluate.calibration import calibration_pairs, reliability
 from covidcxr_tf.evaluate.classification import evaluate_table
+from covidcxr_tf.evaluate.multilabel import evaluate_findings
 from covidcxr_tf.evaluate.roc import precision_recall_points, roc_band, roc_points
-from covidcxr_tf.evaluate.table import class_indices, one_against_rest, probabilities, sources
+from covidcxr_tf.evaluate.table import class_indices, holds_findings, one_against_rest, probabilities, sources
 from covidcxr_tf.evaluate.thresholds import Threshold
 from covidcxr_tf.files import write_json
 from covidcxr_tf.report import figures
+from covidcxr_tf.report.findings import draw_findings
 
 Metrics = Mapping[str, Any]
 TITLES = {
@@ -40,9 +43,14 @@ def judge_predictions(
     """Write ``metrics.json`` and ``figures/`` of a predictions table into a folder, and return the metrics.
 
     The arguments are those of ``evaluate_table``, which also names the errors; the folder is made if need be, and
-    only once the table has been judged.
+    only once the table has been judged. A table of a model of findings has neither a positive class nor a cut-off.
     """
-    metrics = evaluate_table(table, positive, threshold, resamples, seed)
+    if holds_findings(table):
+        if positive is not None or threshold is not None:
+            raise UsageError("the table is of a model of findings", expected="no positive class and no threshold")
+        metrics = evaluate_findings(table, resamples, seed)
+    else:
+        metrics = evaluate_table(table, positive, threshold, resamples, seed)
     write_json(Path(folder) / "metrics.json", metrics)
     draw_evaluation(table, metrics, Path(folder) / "figures", resamples=min(resamples, BAND_RESAMPLES))
     return metrics
@@ -53,12 +61,14 @@ def draw_evaluation(
 ) -> list[Path]:
     """Write confusion, ROC, ROC within each source, precision-recall and calibration as PNG and CSV.
 
+    Of a model of findings: the area of each finding.
+
     Parameters
     ----------
     table : DataFrame
         The predictions table (``read_predictions``).
     metrics : mapping
-        What ``evaluate_table`` returned for it.
+        What ``evaluate_table`` (or ``evaluate_findings``) returned for it.
     folder : str or path
         Where the pictures go.
     suffix : str
@@ -71,6 +81,8 @@ def draw_evaluation(
     list of Path
         The PNG files.
     """
+    if metrics.get("task") == "multilabel":
+        return draw_findings(metrics, folder, suffix)
     written = []
     panels: dict[str, Callable[[Axes], Axes]] = {
         "confusion": lambda axes: figures.draw_confusion(np.array(metrics["confusion"]), metrics["classes"], axes),

@@ -77,7 +77,7 @@ def draw_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], axes: 
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     cells = [(a, b, counts[i, j]) for i, a in enumerate(classes) for j, b in enumerate(classes)]
-    return _remember(axes, pd.DataFrame(cells, columns=["true", "called", "films"]))
+    return remember(axes, pd.DataFrame(cells, columns=["true", "called", "films"]))
 
 
 def draw_roc(
@@ -108,11 +108,11 @@ def draw_roc(
         axes.plot([], [], color=line_colour, label=text)
     else:
         axes.plot(curve.horizontal, curve.vertical, color=line_colour, linewidth=1.8, label=text)
-        _remember(axes, _curve_table(curve, label, "one_minus_specificity", "sensitivity"))
+        remember(axes, _curve_table(curve, label, "one_minus_specificity", "sensitivity"))
     if band is not None:
         axes.fill_between(band.horizontal, band.lower, band.upper, color=line_colour, alpha=0.18, linewidth=0)
         columns = {"one_minus_specificity": band.horizontal, "lower": band.lower, "upper": band.upper}
-        _remember(axes, pd.DataFrame({"curve": f"{label} 95 % band".strip(), **columns}))
+        remember(axes, pd.DataFrame({"curve": f"{label} 95 % band".strip(), **columns}))
     return _unit_square(axes, "1 - specificity", "sensitivity", "lower right")
 
 
@@ -128,7 +128,7 @@ def draw_precision_recall(
         axes.axhline(share, color=line_colour, linestyle=":", linewidth=1)
         # Precision is known at each cut-off only; a straight line between two of them would flatter.
         axes.step(curve.horizontal, curve.vertical, where="post", color=line_colour, linewidth=1.8, label=text)
-        _remember(axes, _curve_table(curve, label, "recall", "precision"))
+        remember(axes, _curve_table(curve, label, "recall", "precision"))
     return _unit_square(axes, "recall (sensitivity)", "precision", "lower left")
 
 
@@ -143,7 +143,7 @@ def draw_reliability(
     parts.append(f"n = {bins.count.sum()} in {len(bins.count)} bins")
     axes.plot(bins.predicted, bins.observed, "o-", color=line_colour, markersize=4, label="\n".join(parts))
     columns = {"predicted": bins.predicted, "observed": bins.observed, "films": bins.count}
-    _remember(axes, pd.DataFrame({"curve": label, **columns}))
+    remember(axes, pd.DataFrame({"curve": label, **columns}))
     return _unit_square(axes, "mean predicted probability", "observed share", "upper left")
 
 
@@ -161,7 +161,7 @@ def draw_overlap_histogram(
     axes.set(xlabel=f"{name} of a film", ylabel="films", xlim=(lowest, 1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _remember(axes, pd.DataFrame({name.lower(): values}))
+    return remember(axes, pd.DataFrame({name.lower(): values}))
 
 
 def draw_overlap_boxes(groups: Mapping[str, npt.NDArray[np.float64]], axes: Axes, name: str = "Dice") -> Axes:
@@ -183,7 +183,7 @@ def draw_overlap_boxes(groups: Mapping[str, npt.NDArray[np.float64]], axes: Axes
     axes.set(ylabel=f"{name} of a film")
     axes.spines[["top", "right"]].set_visible(False)
     rows = [(group, float(value)) for group, values in groups.items() for value in values]
-    return _remember(axes, pd.DataFrame(rows, columns=["group", name.lower()]))
+    return remember(axes, pd.DataFrame(rows, columns=["group", name.lower()]))
 
 
 def plot_history(history: pd.DataFrame, figure: Figure) -> Figure:
@@ -198,7 +198,7 @@ def plot_history(history: pd.DataFrame, figure: Figure) -> Figure:
         draw(history, axes)
     for axes in figure.axes:
         _drawn[axes] = []  # the four panels show one table: it is written once
-    _remember(figure.axes[0], history)
+    remember(figure.axes[0], history)
     return figure
 
 
@@ -248,7 +248,7 @@ def _draw_epochs(history: pd.DataFrame, names: Sequence[Any], axes: Axes, quanti
     axes.set(xlabel="epoch", ylabel=quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
-    return _remember(axes, history[["epoch", *shown]])
+    return remember(axes, history[["epoch", *shown]])
 
 
 def _legend(label: str, quantity: str, area: Metric | None, curve: Curve | None) -> str:
@@ -274,7 +274,8 @@ def _unit_square(axes: Axes, horizontal: str, vertical: str, legend: Corner) -> 
     return axes
 
 
-def _remember(axes: Axes, table: pd.DataFrame) -> Axes:
+def remember(axes: Axes, table: pd.DataFrame) -> Axes:
+    """Add a table to what `save_figure` writes as CSV for these axes, and return them."""
     _drawn.setdefault(axes, []).append(table)
     return axes
 

@@ -43,7 +43,9 @@ def summary_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         parts = [split for split in SPLITS if split in metrics]
         return [(f"{split}: {name}", text) for split in parts for name, text in summary_rows(metrics[split])]
     rows = [("films, patients", f"{metrics['n']}, {metrics['patients']}")]
-    if "classes" in metrics:
+    if metrics.get("task") == "multilabel":
+        rows += _finding_rows(metrics)
+    elif "classes" in metrics:
         rows += _classification_rows(metrics)
     for key, name in OVERLAPS.items():
         if key in metrics:
@@ -73,10 +75,24 @@ def caveats(metrics: Mapping[str, Any]) -> list[str]:
         )
     if within and set(within) == {"unknown"}:
         found.append("the films' source is not given: whether the model tells hospitals apart cannot be seen here")
+    left_out = metrics.get("auroc", {}).get("left_out", [])
+    if left_out:
+        found.append(f"the mean over findings leaves out {', '.join(left_out)}, which cannot be ranked here")
+    if metrics.get("unknown"):
+        found.append(f"{metrics['unknown']} films whose findings are not known are left out")
     support = [entry["support"] for entry in metrics.get("per_class", {}).values()]
     if support and 0 < min(support) < FEW_FILMS:
         found.append(f"the smallest class has {min(support)} films: its figures are uncertain beyond their intervals")
     return found
+
+
+def _finding_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        (f"AUC of {name}", f"{format_metric(found['auroc'])}, n = {found['support']} against {found['rest']}")
+        for name, found in metrics["per_class"].items()
+    ]
+    means = {key: f"{OVERALL[key]}, mean over findings" for key in ("auroc", "auprc")}
+    return rows + [(name, format_metric(metrics[key])) for key, name in means.items()]
 
 
 def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -84,7 +100,8 @@ def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if metrics.get("threshold") is not None:
         called = f"{positive} from {metrics['threshold']:.4g} on, {metrics['threshold_from']}"
     else:
-        called = "most probable class"
+        origin = metrics.get("threshold_from", "argmax")
+        called = "most probable class" if origin == "argmax" else origin
     rows = [("called", called)]
     for source, metric in metrics.get("within_source", {}).items():
         if metric.get("value") is not None:

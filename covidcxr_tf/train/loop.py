@@ -52,6 +52,8 @@ class Job:
         From `build_strategy`.
     callbacks : sequence of keras callbacks
         On top of those that the config asks for.
+    forward : callable, optional
+        Images -> logits in training, instead of calling the model: recomputation.
     """
 
     model: keras.Model
@@ -64,6 +66,7 @@ class Job:
     facts: dict[str, Any]
     strategy: Any
     callbacks: Sequence[keras.callbacks.Callback] = field(default_factory=tuple)
+    forward: Callable[[Any], Any] | None = None
 
 
 def fit(job: Job) -> pd.DataFrame:
@@ -82,7 +85,7 @@ def fit(job: Job) -> pd.DataFrame:
         job.model.compile(optimizer=job.optimizer, jit_compile=False)
     job.model.stop_training = False
     callbacks = _callback_list(job)
-    step = build_train_step(job.model, job.loss, job.optimizer, job.strategy)
+    step = build_train_step(job.model, job.loss, job.optimizer, job.strategy, forward=job.forward, l1=job.config.l1)
     judge = build_eval_step(job.model, job.loss, dense=job.validation.targets is None)
     best = _Best(job)
     logger = job.run.logger()
@@ -104,8 +107,22 @@ def fit(job: Job) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def build_train_step(model: keras.Model, loss: Callable, optimizer: Any, strategy: Any) -> Callable[[Any], Any]:
-    """Return a compiled function: one global batch -> its mean weighted loss (scalar)."""
+def build_train_step(
+    model: keras.Model,
+    loss: Callable,
+    optimizer: Any,
+    strategy: Any,
+    *,
+    forward: Callable[[Any], Any] | None = None,
+    l1: float = 0.0,
+) -> Callable[[Any], Any]:
+    """Return a compiled function: one global batch -> its mean weighted loss (scalar).
+
+    `forward` (images -> logits) replaces the call of the model; `l1` times the sum of all absolute kernel weights is
+    added to the loss.
+    """
+    call = forward or (lambda images: model(images, training=True))
+    kernels = [weight for weight in model.trainable_variables if weight.path.endswith("kernel")] if l1 else []
     with strategy.scope():  # the optimiser's variables lie beside the model's
         optimizer.build(model.trainable_variables)
 
@@ -115,11 +132,14 @@ def build_train_step(model: keras.Model, loss: Callable, optimizer: Any, strateg
         # The films really in the batch, over all replicas: the last batch of an epoch is smaller.
         count = context.all_reduce(tf.distribute.ReduceOp.SUM, count) if strategy.num_replicas_in_sync > 1 else count
         with tf.GradientTape() as tape:
-            logits = model(batch["image"], training=True)
+            logits = call(batch["image"])
             each = loss(batch["target"], logits) * batch["weight"]
             mean = tf.reduce_sum(each) / count
             if model.losses:  # weight penalties; each replica adds its share
                 mean += tf.add_n(model.losses) / strategy.num_replicas_in_sync
+            if kernels:
+                total = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(kernel, tf.float32))) for kernel in kernels])
+                mean += l1 * total / strategy.num_replicas_in_sync
             scaled = optimizer.scale_loss(mean)
         gradients = tape.gradient(scaled, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
@@ -137,8 +157,8 @@ def _one_epoch(
     job: Job, step: Callable, judge: Callable, epoch: int, callbacks: keras.callbacks.CallbackList
 ) -> dict[str, float]:
     started = time.monotonic()
-    films = job.training.rows
-    batches = job.training.training(epoch)
+    training = job.training.for_epoch(epoch)
+    films, batches = training.rows, training.training(epoch)
     if job.strategy.num_replicas_in_sync > 1:
         whole, rest = divmod(films, job.config.batch_size)
         if 0 < rest < job.strategy.num_replicas_in_sync:
@@ -162,7 +182,7 @@ def _one_epoch(
         seen += size
         callbacks.on_train_batch_end(number, {"loss": loss})
         progress.advance(size, f"loss {total / seen:.4f}")
-    measured = validate(judge, job.validation, job.strategy)
+    measured = validate(judge, job.validation.for_epoch(epoch), job.strategy)
     seconds = time.monotonic() - started
     row = {"epoch": epoch, "loss": total / max(seen, 1), **measured}
     row |= {"learning_rate": float(np.asarray(job.optimizer.learning_rate)), "seconds": seconds}

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from covidcxr_tf.pipeline.dataset import Batches
 
@@ -31,18 +31,22 @@ def build_eval_step(model: keras.Model, loss: Callable[[Any, Any], Any], dense: 
 def validate(step: Callable[[Any], Any], batches: Batches, strategy: Any) -> dict[str, float]:
     """Return ``val_loss`` (mean over films, no class weights) and scores.
 
-    Classification: ``val_accuracy`` and, where it is defined, ``val_auroc`` (the last class for two classes, the
-    macro mean of one against rest for more). Segmentation: ``val_dice``, mean over films at 0.5.
+    Classification: ``val_accuracy``, ``val_f1`` (mean over the classes) and, where it is defined, ``val_auroc`` (the
+    last class for two classes, the macro mean of one against rest for more). Findings: ``val_auroc``, mean over those
+    that some film has and some film has not. Segmentation: ``val_dice``, mean over films at 0.5 (with several classes:
+    mean over all but the background). With patches, each patch counts as a film.
     """
     _, targets, outputs, losses = evaluate_batches(step, batches, strategy)
     measured = {"val_loss": float(losses.mean())}
     if batches.targets is None:
         return measured | {"val_dice": float(outputs.mean())}
     if targets.ndim > 1:  # several findings a film
-        return measured
+        return measured | _findings_auroc(targets, outputs)
     if outputs.shape[1] == 1:  # a single sigmoid: its logit against 0
         outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
-    measured["val_accuracy"] = float((outputs.argmax(1) == targets).mean())
+    called = outputs.argmax(1)
+    measured["val_accuracy"] = float((called == targets).mean())
+    measured["val_f1"] = float(f1_score(targets, called, average="macro", zero_division=0))
     present = np.unique(targets)
     if len(present) == outputs.shape[1]:
         margin = outputs[:, 1] - outputs[:, 0]
@@ -65,14 +69,36 @@ def evaluate_batches(
             target = np.zeros(len(losses)) if dense else batch["target"].numpy()
             collected.append((batch["row"].numpy(), target, outputs.numpy(), losses.numpy()))
     rows, targets, outputs, losses = (np.concatenate(part) for part in zip(*collected, strict=True))
-    order = np.argsort(rows)  # a table in the order of the manifest, whatever that of the shards
+    order = np.argsort(rows, kind="stable")  # a table in the order of the manifest, whatever that of the shards
     return rows[order], targets[order], outputs[order].astype(np.float64), losses[order].astype(np.float64)
 
 
+def _findings_auroc(targets: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return ``val_auroc`` over the findings for which it is defined; nothing where there is none."""
+    areas = []
+    for truth, scores in zip(targets.T, logits.T, strict=True):
+        known = truth >= 0
+        if len(np.unique(truth[known])) == 2:
+            areas.append(roc_auc_score(truth[known], scores[known]))
+    return {"val_auroc": float(np.mean(areas))} if areas else {}
+
+
 def _dice(masks: Any, logits: Any) -> Any:
+    if logits.shape[-1] > 1:
+        return _class_dice(masks, logits)
     inside = tf.cast(logits > 0, tf.float32)
     both = tf.reduce_sum(inside * masks, axis=(1, 2, 3))
     return (2 * both + EMPTY) / (tf.reduce_sum(inside, axis=(1, 2, 3)) + tf.reduce_sum(masks, axis=(1, 2, 3)) + EMPTY)
+
+
+def _class_dice(masks: Any, logits: Any) -> Any:
+    """Return the mean Dice (N,) over the classes but 0 of class numbers (N, H, W, 1) and logits (N, H, W, C)."""
+    count = logits.shape[-1]
+    truth = tf.one_hot(tf.cast(masks[..., 0], tf.int32), count)[..., 1:]
+    called = tf.one_hot(tf.argmax(logits, axis=-1), count)[..., 1:]
+    both = tf.reduce_sum(truth * called, axis=(1, 2))
+    each = tf.reduce_sum(truth, axis=(1, 2)) + tf.reduce_sum(called, axis=(1, 2))
+    return tf.reduce_mean((2 * both + EMPTY) / (each + EMPTY), axis=-1)
 
 
 def _log_odds(logits: np.ndarray, k: int) -> np.ndarray:

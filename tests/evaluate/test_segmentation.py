@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 
 from covidcxr_tf.errors import DataError, ManifestError
-from covidcxr_tf.evaluate.segmentation import dice, evaluate_masks, jaccard, score_masks
+from covidcxr_tf.evaluate.segmentation import dice, evaluate_masks, jaccard, score_classes, score_masks
 
 
 def test_hand_worked() -> None:
@@ -82,6 +82,42 @@ def test_no_source_and_one_patient() -> None:
     assert "jaccard" not in metrics
     assert metrics["dice"]["ci95"] is None
     assert metrics["dice"]["why"]
+
+
+def test_classes_by_hand() -> None:
+    truth = np.array([[0, 1, 1], [2, 2, 2]])
+    predicted = np.array([[1, 1, 1], [2, 2, 0]])
+    found = score_classes(truth, predicted, {"heart": 1, "left_lung": 2, "right_lung": 3})
+    assert found == {
+        "dice_heart": 4 / 5,
+        "jaccard_heart": 2 / 3,
+        "dice_left_lung": 4 / 5,
+        "jaccard_left_lung": 2 / 3,
+        "dice_right_lung": 1,  # nowhere and not found
+        "jaccard_right_lung": 1,
+    }
+
+
+def test_classes_are_summed_over_the_films_that_show_them() -> None:
+    rows = scores(40).assign(dice_heart=0.5, jaccard_heart=1 / 3, dice_spleen=np.nan, jaccard_spleen=np.nan)
+    rows.loc[:9, "dice_heart"] = 1.0
+    rows.loc[20:, ["dice_heart", "jaccard_heart"]] = np.nan
+    metrics = evaluate_masks(rows, resamples=50)
+    heart = metrics["by_class"]["heart"]
+    assert (heart["n"], heart["patients"]) == (20, 10)
+    assert heart["dice"]["value"] == 0.75
+    assert heart["jaccard"]["value"] == pytest.approx(1 / 3)
+    assert metrics["by_class"]["spleen"] == {"n": 0, "patients": 0, "why": "no film has a drawing of it"}
+    # What is told of both lungs is what is told without classes.
+    plain = evaluate_masks(scores(40), resamples=50)
+    assert "by_class" not in plain
+    assert {key: metrics[key] for key in plain} == plain
+
+
+def test_an_impossible_overlap_of_a_class_is_named() -> None:
+    rows = scores(4).assign(dice_heart=[0.5, np.nan, 1.5, 0.5])
+    with pytest.raises(ManifestError, match="row 4, column dice_heart"):
+        evaluate_masks(rows)
 
 
 def test_broken_rows() -> None:

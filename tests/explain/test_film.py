@@ -20,9 +20,11 @@ from covidcxr_tf.models import base
 
 # rows 20..60 of 80, columns 40..120 of 160
 BOX = (0.25, 0.25, 0.75, 0.75)
+# Those for models of whole films.
+METHODS = [name for name in EXPLAINERS if name != "patch-gradcam"]
 
 
-@pytest.mark.parametrize("method", list(EXPLAINERS))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_map_of_the_films_size(method: Any, stand_in: Any, film: np.ndarray) -> None:
     found = explain_film(stand_in(box=BOX), film, method, samples=60)
     assert found.heatmap.shape == film.shape and found.heatmap.dtype == np.float32
@@ -33,7 +35,7 @@ def test_every_method_gives_a_map_of_the_films_size(method: Any, stand_in: Any, 
     assert (found.method, found.target_class, found.lung_box) == (method, found.predicted, BOX)
 
 
-@pytest.mark.parametrize("method", list(EXPLAINERS))
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("box", [(0.0, 0.0, 1.0, 1.0), BOX])
 def test_heat_lies_on_the_bright_square(method: Any, box: Any, stand_in: Any, film: np.ndarray) -> None:
     heat = explain_film(stand_in(box=box), film, method, "covid19", samples=200).heatmap
@@ -210,3 +212,18 @@ def test_any_box_on_any_film(rows: int, columns: int, edges: tuple[float, float,
     inside = np.argwhere(placed > 0)
     assert (inside >= np.floor([top * rows - 1, left * columns - 1])).all()
     assert (inside <= np.ceil([bottom * rows, right * columns])).all()
+
+
+def test_findings_are_called_in_any_number_and_the_most_probable_is_looked_into(
+    stand_in: Any, film: np.ndarray
+) -> None:
+    loaded = stand_in()
+    loaded.facts["task"], loaded.decide = "multilabel", lambda values: "No Finding"
+    found = explain_film(loaded, film)
+    assert (found.predicted, found.target_class) == ("No Finding", "normal")
+    assert explain_film(loaded, film, target="covid19").target_class == "covid19"
+
+
+def test_methods_for_patches_and_for_whole_films_are_told_apart(stand_in: Any, film: np.ndarray) -> None:
+    with pytest.raises(UsageError, match=r"stand_in sees whole films.*--method gradcam"):
+        explain_film(stand_in(), film, "patch-gradcam")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covidcxr_tf.imaging.crop import box_pixels, crop, lungs_found, mask_film
+from covidcxr_tf.imaging.crop import box_pixels, crop, lungs_found, mask_film, region_at
 
 
 def test_rounded_outwards_by_hand() -> None:
@@ -48,6 +48,13 @@ def test_each_film_pixel_asks_the_region_pixel_under_its_centre() -> None:
     # Two film pixels over five: centres 1.25 and 3.75.
     masked = mask_film(np.ones((1, 2), np.float32), np.array([[0, 1, 0, 0, 0]], np.uint8))
     assert masked[0].tolist() == [1, 0]
+
+
+def test_a_region_at_another_resolution_by_hand() -> None:
+    region = np.array([[1, 0], [0, 1]], np.uint8)
+    assert region_at(region, (2, 2)).tolist() == region.tolist()
+    assert region_at(region, (3, 4)).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    assert region_at(region, (3, 4)).dtype == np.uint8
 
 
 def test_mask_flips_with_the_film() -> None:

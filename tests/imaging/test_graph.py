@@ -80,6 +80,7 @@ CONFIGS = [
     ImageConfig(size=64, lungs="none"),
     ImageConfig(size=48, channels=("raw", "equalize"), lungs="crop"),
     ImageConfig(size=50, tiles=4, clip_limit=3.3, gamma=0.8, compat="authors", lungs="mask"),
+    ImageConfig(size=56, channels=("universal", "raw", "universal"), universal_gamma=0.4, lungs="mask_whole"),
 ]
 
 

@@ -9,6 +9,7 @@ from covidcxr_tf.imaging import graph_levels as twin
 from covidcxr_tf.imaging.clahe import clahe
 from covidcxr_tf.imaging.equalise import equalize
 from covidcxr_tf.imaging.histogram import histogram, match_histogram
+from covidcxr_tf.imaging.universal import universal
 
 ANY_IMAGE = tf.TensorSpec([None, None], tf.uint8)
 
@@ -59,6 +60,16 @@ def test_histogram_and_equalize() -> None:
         counts, equalized = compiled(image)
         assert np.array_equal(counts, histogram(image))
         assert np.array_equal(equalized, equalize(image))
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.2])
+def test_universal(gamma: float) -> None:
+    compiled = tf.function(lambda image: twin.universal(image, gamma), [ANY_IMAGE], jit_compile=False)
+    for seed in range(30):
+        image = image_of(seed, most=70)
+        assert np.array_equal(compiled(image), universal(image, gamma))
+    with pytest.raises(ValueError, match="gamma 0"):
+        twin.universal(tf.constant(image), 0)
 
 
 def test_match_histogram() -> None:

@@ -11,6 +11,7 @@ from covidcxr_tf.imaging.histogram import histogram, match_histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.imaging.stack import FINE, channels, model_input, three_channel, to_levels
+from covidcxr_tf.imaging.universal import universal
 
 
 @pytest.fixture
@@ -100,6 +101,33 @@ def test_a_region_without_lungs_masks_nothing(film: np.ndarray) -> None:
     region = np.zeros((12, 10), np.uint8)
     region[0, 0] = 1
     assert np.array_equal(model_input(film, cfg, region=region), model_input(film, cfg))
+
+
+def test_universal_takes_the_config_s_gamma_and_a_channel_may_repeat(image: np.ndarray) -> None:
+    cfg = ImageConfig(channels=("universal", "raw", "universal"), universal_gamma=0.8)
+    stack = channels(image, cfg)
+    assert np.array_equal(stack[..., 0], universal(image, 0.8)) and not np.array_equal(stack[..., 0], universal(image))
+    assert np.array_equal(stack[..., 2], stack[..., 0]) and np.array_equal(stack[..., 1], image)
+
+
+def test_mask_whole_masks_last_and_keeps_the_frame(film: np.ndarray) -> None:
+    region = np.zeros((12, 10), np.uint8)
+    region[3:9, 2:8] = 1
+    cfg = ImageConfig(size=48, tiles=4, channels=("universal", "clahe", "raw"), lungs="mask_whole")
+    whole = model_input(film, cfg)
+    masked = model_input(film, cfg, box=(0.3, 0.3, 0.6, 0.7), region=region)
+    # 48 rows over 12, 48 columns over 10: centres (n + .5) * 10 / 48 fall into columns 2 to 7 for n = 10 to 37.
+    inside = np.zeros((48, 48, 1), np.uint8)
+    inside[12:36, 10:38] = 1
+    assert np.array_equal(masked, whole * inside)
+    assert np.array_equal(whole[..., 0], universal(to_levels(resize(film, (48, 48)))))
+
+
+@pytest.mark.parametrize("region", [None, np.pad(np.ones((1, 1), np.uint8), ((0, 11), (0, 9)))])
+def test_mask_whole_without_lungs_is_the_whole_film(film: np.ndarray, region: np.ndarray | None) -> None:
+    cfg = ImageConfig(size=32, tiles=4, lungs="mask_whole")
+    expected = model_input(film, ImageConfig(size=32, tiles=4, lungs="none"))
+    assert np.array_equal(model_input(film, cfg, (0.25, 0.25, 0.75, 0.75), region), expected)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])

@@ -12,25 +12,56 @@ import numpy as np
 import pytest
 
 from covidcxr_tf import models
+from covidcxr_tf.catalog import ARCHS
 
+# What makes each architecture small; one that is not named here is built in full, for 64 px.
 TINY: dict[str, dict[str, Any]] = {
     "base": {"input_shape": (67, 67, 1), "filters": 4},
     "chexnet": {"input_shape": (32, 32, 3), "blocks": (2, 1), "growth": 4, "stem": 8, "dropout": 0.2},
+    "resnet101": {"input_shape": (32, 32, 1), "blocks": (1, 1, 1, 3), "stem": 4},
+    "densenet121": {"input_shape": (32, 32, 1), "blocks": (2, 1), "growth": 4, "stem": 8},
+    "vgg16": {"input_shape": (32, 32, 3), "num_classes": 2, "filters": (4, 4, 8, 8, 16), "head_units": 16},
+    "resnet18": {"input_shape": (32, 32, 3), "num_classes": 2, "blocks": (1, 1, 1, 2), "stem": 4},
+    "patch-resnet18": {"input_shape": (32, 32, 3), "num_classes": 2, "blocks": (1, 1, 1, 2), "stem": 4},
+    "fcdensenet103": {
+        "input_shape": (16, 16, 1),
+        "num_classes": 1,
+        "blocks": (1, 2),
+        "bottleneck": 2,
+        "growth": 4,
+        "stem": 6,
+    },
+    "fcdensenet67": {
+        "input_shape": (16, 16, 1),
+        "num_classes": 1,
+        "blocks": (2, 1),
+        "bottleneck": 1,
+        "growth": 4,
+        "stem": 6,
+    },
     "unet": {"input_shape": (16, 16, 1), "filters": (4, 8), "num_classes": 1, "dropout": 0.1},
 }
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[..., keras.Model]:
+def tiny_options() -> Callable[..., dict[str, Any]]:
+    def options_of(name: str, **options: Any) -> dict[str, Any]:
+        return {**TINY.get(name, {"input_shape": (64, 64, 3)}), "seed": 3, **options}
+
+    return options_of
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_options: Callable[..., dict[str, Any]]) -> Callable[..., keras.Model]:
     def build(name: str, **options: Any) -> keras.Model:
-        return models.build(name, **{**TINY[name], "seed": 3, **options})
+        return models.build(name, **tiny_options(name, **options))
 
     return build
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tiny: Callable[..., keras.Model]) -> dict[str, keras.Model]:
-    return {name: tiny(name) for name in TINY}
+    return {name: tiny(name) for name in ARCHS}
 
 
 @pytest.fixture

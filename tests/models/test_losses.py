@@ -146,7 +146,42 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
 )
 def test_losses_that_do_not_fit_the_task(loss: str, task: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        made(loss, 2, task)
+        made(loss, 1, task)
+
+
+def test_pixel_cross_entropy_by_hand() -> None:
+    # Two pixels, three classes: the background at p = 1/2 of it, class 2 at p = 1/4.
+    numbers = np.array([[[[0.0], [2.0]]]], np.float32)
+    logits = np.log(np.array([[[[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]]], np.float32))
+    np.testing.assert_allclose(
+        losses.pixel_cross_entropy(numbers, logits), [(math.log(2) + math.log(4)) / 2], rtol=1e-6
+    )
+    weighted = (0.5 * math.log(2) + math.log(4)) / 1.5
+    np.testing.assert_allclose(losses.pixel_cross_entropy(numbers, logits, 0.0, 0.5), [weighted], rtol=1e-6)
+    loss = losses.build_loss(TrainConfig(loss="cross_entropy", background_weight=0.5), 3, "segmentation")
+    np.testing.assert_allclose(loss(numbers, logits), [weighted], rtol=1e-6)
+    # Smoothed by .3 the targets are (.8, .1, .1) and (.1, .1, .8).
+    smooth = (0.8 * math.log(2) + 0.2 * math.log(4) + 0.9 * math.log(4) + 0.1 * math.log(2)) / 2
+    np.testing.assert_allclose(losses.pixel_cross_entropy(numbers, logits, 0.3), [smooth], rtol=1e-6)
+
+
+def test_pixel_cross_entropy_agrees_with_keras_and_with_torch_style_weights() -> None:
+    generator = np.random.default_rng(4)
+    numbers = generator.integers(0, 4, (3, 5, 6, 1)).astype(np.float32)
+    logits = generator.normal(size=(3, 5, 6, 4)).astype(np.float32)
+    each = keras.losses.sparse_categorical_crossentropy(numbers[..., 0].astype(int), logits, from_logits=True)
+    each = np.asarray(each)
+    np.testing.assert_allclose(losses.pixel_cross_entropy(numbers, logits), each.mean(axis=(1, 2)), rtol=1e-5)
+    weights = np.where(numbers[..., 0] == 0, 0.25, 1.0)
+    expected = (weights * each).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
+    np.testing.assert_allclose(losses.pixel_cross_entropy(numbers, logits, 0.0, 0.25), expected, rtol=1e-5)
+
+
+def test_class_numbers_need_the_cross_entropy() -> None:
+    numbers, logits = np.zeros((1, 2, 2, 1), np.float32), np.zeros((1, 2, 2, 4), np.float32)
+    for name in ("bce_dice", "binary_cross_entropy"):
+        with pytest.raises(ConfigError, match="there are class numbers; expected cross_entropy"):
+            made(name, 4, "segmentation")(numbers, logits)
 
 
 def test_traced_and_eager_agree() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from covidcxr_tf.errors import WeightsError
-from covidcxr_tf.models import chexnet, converted, weights
+from covidcxr_tf.models import chexnet, converted, densenet121, imagenet, resnet18, resnet101, vgg16, weights
 from covidcxr_tf.models.files import save_model
 from covidcxr_tf.models.layers import IMAGENET
 
@@ -142,7 +142,11 @@ def test_half_size_file_is_loaded_too(tiny: Callable[..., keras.Model], tmp_path
 @pytest.mark.parametrize(
     ("name", "init", "said"),
     [
-        ("unet", "imagenet", "there are no ImageNet weights for unet; expected DenseNet121"),
+        (
+            "unet",
+            "imagenet",
+            "there are no ImageNet weights for unet; expected DenseNet121, ResNet101, VGG16",
+        ),
         ("chexnet", "nowhere.keras", "nowhere.keras: there is no such file"),
         ("chexnet", "chexnet:nowhere.h5", "nowhere.h5: there is no such file"),
     ],
@@ -168,27 +172,120 @@ def test_what_does_not_fit_changes_nothing(
     assert all(np.array_equal(one, two) for one, two in zip(before, model.get_weights(), strict=True))
 
 
-def test_imagenet_without_network(monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., keras.Model]) -> None:
+# Networks of few filters that have the layer by which the full-size one is known.
+LANDMARK: dict[str, Callable[..., keras.Model]] = {
+    "chexnet": lambda **options: chexnet.build((32, 32, 3), blocks=(1, 1, 1, 16), growth=2, stem=4, **options),
+    "densenet121": lambda **options: densenet121.build((32, 32, 3), blocks=(1, 1, 1, 16), growth=2, stem=4, **options),
+    "resnet101": lambda **options: resnet101.build((32, 32, 3), blocks=(1, 1, 23), stem=2, **options),
+    "vgg16": lambda **options: vgg16.build((32, 32, 3), filters=(4, 4, 4, 4, 4), head_units=4, **options),
+}
+APPLICATIONS = {"chexnet": "DenseNet121", "densenet121": "DenseNet121", "resnet101": "ResNet101", "vgg16": "VGG16"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "size"),
+    [
+        ("chexnet", "densenet/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5", "29 MB"),
+        ("densenet121", "densenet/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5", "29 MB"),
+        ("resnet101", "resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5", "171 MB"),
+        ("vgg16", "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "59 MB"),
+    ],
+)
+def test_imagenet_without_network(name: str, file: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise Exception("URL fetch failure on https://storage.googleapis.com/...: None -- [Errno -3] Temporary failure")
 
-    monkeypatch.setattr(keras.applications, "DenseNet121", fail)
-    # A full DenseNet121 would only cost time here.
-    monkeypatch.setattr(weights, "_has_densenet121", lambda _: True)
+    monkeypatch.setattr(keras.applications, APPLICATIONS[name], fail)
     with pytest.raises(WeightsError) as caught:
-        weights.apply_init(tiny("chexnet"), "imagenet")
+        LANDMARK[name](weights="imagenet")
     message = str(caught.value)
-    assert "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5 (29 MB)" in message
-    assert "fetch https://storage.googleapis.com/tensorflow/keras-applications/densenet/densenet121" in message
-    assert "put it into ~/.keras/models" in message
+    assert f"{file.split('/')[1]} ({size}) is not in ~/.keras/models" in message
+    assert f"fetch https://storage.googleapis.com/tensorflow/keras-applications/{file} and put it into" in message
+    assert "use --init none" in message
     assert message.count("\n") == 0
 
 
-def test_imagenet_is_laid_on_by_name(monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., keras.Model]) -> None:
-    source, model = tiny("chexnet", seed=21), tiny("chexnet", seed=22)
-    monkeypatch.setattr(keras.applications, "DenseNet121", lambda **_: source)
-    monkeypatch.setattr(weights, "_has_densenet121", lambda _: True)
+@pytest.mark.parametrize("name", ["chexnet", "densenet121", "resnet101", "vgg16"])
+def test_the_files_are_those_that_keras_looks_for(name: str) -> None:
+    import inspect
+
+    module = inspect.getmodule(getattr(keras.applications, imagenet.SOURCES[name].application))
+    text = inspect.getsource(module) if module else ""
+    folder, file = imagenet.SOURCES[name].file.split("/")
+    assert f"{folder}/" in text
+    # ResNet's name is put together from parts there.
+    assert file in text or (name == "resnet101" and '"resnet101"' in text and "_tf_kernels_notop.h5" in text)
+
+
+@pytest.mark.parametrize("name", LANDMARK)
+def test_imagenet_is_laid_on_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, model = LANDMARK[name](seed=21), LANDMARK[name](seed=22)
+    monkeypatch.setattr(keras.applications, APPLICATIONS[name], lambda **_: source)
     report = weights.apply_init(model, "imagenet")
-    assert report.left_out == ("head", "logits")
-    assert equal(model, source, "conv1_conv")
-    assert not equal(model, source, "head")
+    heads = {layer.name for layer in model.layers} & set(weights.HEAD_LAYERS)
+    assert set(report.left_out) == heads
+    first = imagenet.SOURCES[name].first
+    loaded = [layer for layer in report.loaded if layer != first]
+    assert first in report.loaded and all(equal(model, source, layer) for layer in loaded)
+    assert not equal(model, source, "logits")
+
+
+@pytest.mark.parametrize("name", ["resnet101", "vgg16"])
+def test_colours_come_in_the_order_and_the_units_that_keras_trained_with(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`preprocess_input` of keras.applications on 0 to 255 is what our first layers do on [0, 1]."""
+    source = LANDMARK[name](seed=21, normalise=((0.0,) * 3, (1.0,) * 3))
+    monkeypatch.setattr(keras.applications, APPLICATIONS[name], lambda **_: source)
+    model = LANDMARK[name](seed=22, weights="imagenet")
+    films = np.random.default_rng(6).random((2, 32, 32, 3), dtype=np.float32)
+    package = {"resnet101": keras.applications.resnet, "vgg16": keras.applications.vgg16}[name]
+    theirs = package.preprocess_input(films * 255)
+    layer = imagenet.SOURCES[name].first
+    expected, found = (
+        np.asarray(keras.Model(one.input, one.get_layer(layer).output)(images))
+        for one, images in ((source, theirs), (model, films))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_densenet_and_the_others_are_normalised_each_in_its_own_way() -> None:
+    assert weights.recommended_normalisation("imagenet", 3, arch="densenet121") == IMAGENET
+    for arch in ("resnet101", "vgg16"):
+        mean, std = weights.recommended_normalisation("imagenet", 3, arch=arch) or ((), ())
+        np.testing.assert_allclose([*mean, *std], [123.68 / 255, 116.779 / 255, 103.939 / 255, *[1 / 255] * 3])
+        (grey,), (spread,) = weights.recommended_normalisation("imagenet", 1, arch=arch) or ((0,), (0,))
+        assert (grey, spread) == pytest.approx((np.mean(mean), 1 / 255))
+
+
+def test_a_phase_hands_over_all_but_the_head_and_the_normalisation(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"blocks": (1, 2), "stem": 4}
+    first = resnet18.build((32, 32, 1), 14, seed=1, normalise=((0.4,), (0.2,)), **options)
+    path = save_model(first, tmp_path / "phase_1.keras", {})
+    second = resnet18.build((32, 32, 1), 2, seed=2, normalise=((0.5,), (0.3,)), weights=str(path), **options)
+    names = [layer.name for layer in second.layers if layer.weights and layer.name not in weights.HEAD_LAYERS]
+    assert all(equal(first, second, name) for name in names)
+    assert np.ravel(second.get_layer("normalise").mean) == pytest.approx([0.5])
+    unsaid = resnet18.build((32, 32, 1), 2, weights=str(path), **options)
+    assert np.ravel(unsaid.get_layer("normalise").mean) == pytest.approx([0.4])
+
+
+def test_a_normalisation_with_weights_is_not_taken_either(tmp_path: Path) -> None:
+    def small(seed: int) -> keras.Model:
+        image = keras.Input((8, 8, 1), name="image")
+        layer = keras.layers.Normalization(axis=-1, name="normalise")
+        layer.adapt(np.random.default_rng(seed).random((4, 8, 8, 1)) + seed)
+        features = keras.layers.Conv2D(2, 3, name="conv1_conv")(layer(image))
+        return keras.Model(image, keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(features)))
+
+    first, second = small(1), small(2)
+    report = weights.apply_init(second, str(save_model(first, tmp_path / "m.keras", {})))
+    assert report.loaded == ("conv1_conv", "logits")
+    assert report.left_out == () == report.unused
+    assert float(np.ravel(second.get_layer("normalise").mean)[0]) > 2
+
+
+def test_a_file_that_fills_less_than_half_of_the_backbone_is_of_another_network(tmp_path: Path) -> None:
+    path = save_model(resnet18.build((32, 32, 3), 2, blocks=(1,), stem=4), tmp_path / "m.keras", {})
+    with pytest.raises(WeightsError, match=r"does not fit resnet18: \d+ layers .*expected a file of the same arch"):
+        resnet18.build((32, 32, 3), 2, blocks=(1, 1, 1), stem=4, weights=str(path))

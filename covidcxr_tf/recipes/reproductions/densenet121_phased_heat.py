@@ -1,0 +1,139 @@
+"""Grad-CAM of the best path on validation films (Fricks 2021, sections 2.4 and 3.4, Figures 4 to 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from covidcxr_tf.data.manifest import film_path
+from covidcxr_tf.errors import WeightsError
+from covidcxr_tf.evaluate.table import read_predictions
+from covidcxr_tf.explain.explanation import Explanation, Film
+from covidcxr_tf.explain.film import explain_film
+from covidcxr_tf.explain.overlay import heat_colours
+from covidcxr_tf.imaging.reading import read_image
+from covidcxr_tf.lung_finder import LungFinder
+from covidcxr_tf.predict import LoadedModel
+from covidcxr_tf.recipes.outcome import Outcome
+from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.densenet121_phased_areas import best_path, title
+from covidcxr_tf.recipes.reproductions.densenet121_phased_paths import POSITIVE, all_paths
+from covidcxr_tf.recipes.reproductions.experiment import Measured
+from covidcxr_tf.report.figures import new_figure, save_figure
+
+#: Films of each kind that lie next to the median output; of the most mistaken ones, one a kind is shown.
+TYPICAL = 2
+FIGURE = "gradcam_validation.png"
+LUNG_NETWORK = "lung_unet"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A film in the figure: why it is there, the film, and where the network found covid19 on it."""
+
+    reason: str
+    is_positive: bool
+    film: Film
+    explanation: Explanation
+
+
+def heat_maps(bench: Bench) -> dict[str, Measured]:
+    """Draw Grad-CAM in the run folder of the best path, and return what it says of all validation films.
+
+    The path is the best on validation films. Which films are shown is a rule, not a choice: those next to the median
+    output of each kind, and the most mistaken of each kind.
+    """
+    trained = all_paths(bench)
+    best = best_path(trained)
+    if not best:
+        why = next(iter(trained.whys.values()), "not run: no path has an area on the validation films")
+        return {"also Grad-CAM of the best path": Measured(None, why=why)}
+    outcome = trained.outcomes[best]
+    table = read_predictions(outcome.run.folder / "predictions_validation.csv")
+    shown = _explained(bench, outcome, chosen_films(table))
+    _draw(shown, outcome, f"{title(best)}, Grad-CAM for {POSITIVE}, validation films")
+    return _outputs(table, best) | _shares(shown, best)
+
+
+def chosen_films(table: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return (row of the predictions table, why it is shown): typical ones of each kind, then the most mistaken."""
+    output = table[f"prob_{POSITIVE}"]
+    chosen: list[tuple[int, str]] = []
+    mistaken: list[tuple[int, str]] = []
+    for is_positive in (True, False):
+        rows = output[table["label"].eq(POSITIVE) == is_positive].sort_values(kind="stable")
+        kind = POSITIVE if is_positive else "negative"
+        start = max(0, (len(rows) - TYPICAL) // 2)
+        typical = rows.index[start : start + TYPICAL]
+        chosen += [(int(row), f"{kind}, typical") for row in typical]
+        worst = rows.index[0 if is_positive else -1] if len(rows) else None
+        if worst is not None and worst not in typical:
+            mistaken.append((int(worst), f"{kind}, furthest from it"))
+    return chosen + mistaken
+
+
+def _explained(bench: Bench, outcome: Outcome, chosen: list[tuple[int, str]]) -> list[Shown]:
+    table = read_predictions(outcome.run.folder / "predictions_validation.csv")
+    loaded = LoadedModel.load(outcome.run.folder)
+    shown = []
+    for row, reason in chosen:
+        place = bench.manifest.index[bench.manifest["path"].eq(table["path"].iloc[row])][0]
+        film = read_image(film_path(bench.manifest, int(place)))
+        explanation = explain_film(loaded, film, "gradcam", POSITIVE)
+        shown.append(Shown(reason, table["label"].iloc[row] == POSITIVE, film, explanation))
+    return shown
+
+
+def _outputs(table: pd.DataFrame, best: str) -> dict[str, Measured]:
+    """Return the median output on films of each kind, in per cent, as section 3.4 gives that of two patients."""
+    found = {}
+    for kind, rows in (("covid19", table["label"].eq(POSITIVE)), ("negative", table["label"].ne(POSITIVE))):
+        output = 100 * table.loc[rows, f"prob_{POSITIVE}"]
+        name = f"also {title(best)}: median network output, {kind} validation films"
+        if output.empty:
+            found[name] = Measured(None, why=f"no validation film is {kind}", unit="%")
+            continue
+        quartiles = "quartiles {:.1f} and {:.1f} %".format(*output.quantile([0.25, 0.75]))
+        note = f"{quartiles}; section 3.4 prints 95.4 % of one positive and 5.5 % of one negative patient"
+        found[name] = Measured(float(output.median()), n=len(output), note=note, unit="%")
+    return found
+
+
+def _shares(shown: list[Shown], best: str) -> dict[str, Measured]:
+    """Return the mean share of heat in the lungs, beside the share that evenly spread heat would have."""
+    name = f"also Grad-CAM of {title(best)}: share of the heat in the lungs"
+    try:
+        finder = LungFinder.load(LUNG_NETWORK)
+    except WeightsError:
+        return {name: Measured(None, why=f"not measured: no {LUNG_NETWORK} is here", unit="%")}
+    inside, even = [], []
+    for one in shown:
+        lungs = finder.segment(one.film).mask
+        total = float(one.explanation.heatmap.sum(dtype=np.float64))
+        if lungs.any() and total:
+            inside.append(100 * float((one.explanation.heatmap * lungs).sum(dtype=np.float64)) / total)
+            even.append(100 * float(lungs.mean()))
+    if not inside:
+        return {name: Measured(None, why="not measured: no lungs were found, or there was no heat", unit="%")}
+    note = f"the films of the figure, a look and no test; evenly spread heat would have {np.mean(even):.1f} %"
+    return {name: Measured(float(np.mean(inside)), n=len(inside), note=note, unit="%")}
+
+
+def _draw(shown: list[Shown], outcome: Outcome, headline: str) -> None:
+    """Write the bare films above their overlays, into the run's own folder: films stay out of what is published."""
+    figure, axes = new_figure(2, len(shown), width=2.4, height=2.7)
+    for column, one in enumerate(shown):
+        heats: tuple[npt.NDArray[np.float32] | None, ...] = (None, one.explanation.heatmap)
+        for row, heat in enumerate(heats):
+            place = axes[row * len(shown) + column]
+            place.imshow(one.film, cmap="gray", vmin=0, vmax=1)
+            if heat is not None:
+                place.imshow(heat, cmap=heat_colours(), vmin=0, vmax=1)
+            place.set_axis_off()
+        output = 100 * one.explanation.probabilities[POSITIVE]
+        axes[column].set_title(f"{one.reason}\noutput {output:.1f} %", fontsize=8)
+    figure.suptitle(headline, fontsize=10)
+    save_figure(figure, outcome.run.figures / FIGURE)

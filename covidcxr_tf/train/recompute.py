@@ -1,0 +1,185 @@
+"""Gradient recomputation: keep a few tensors of a forward pass and compute the rest again going back.
+
+Source: Chen 2016, "Training deep nets with sublinear memory cost". The network is cut where a single tensor connects
+both sides. Each part is a pure function of that tensor and its weights (Keras' ``stateless_call``) within
+`tf.recompute_grad`; the moving statistics that a part gives out are assigned once, after its forward pass, so that
+computing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from covidcxr_tf.errors import ConfigError
+
+SEGMENTS = 12  # ResNet-101 at 1500 px: 7 hold .5 GB more within a segment, and no cut makes the first one smaller
+
+
+def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: int = SEGMENTS) -> Callable[[Any], Any]:
+    """Return what a training step calls instead of ``model(images, training=True)``.
+
+    Loss and gradients are those of the plain call; batch normalisation's moving statistics move once. The part after
+    the last cut is not computed again, so dropout may stand there and nowhere else.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Flat: one input, one output, each layer called once.
+    cuts : sequence of str, optional
+        Names of layers after whose output the model is cut. Left out, they are chosen so that the largest of the
+        `segments` holds as little as can be.
+    segments : int
+        Parts of the model, at least 2, where `cuts` is left out; fewer where it cannot be cut so often.
+
+    Returns
+    -------
+    callable
+        Images (N, H, W, channels) float32 to logits; for use under a gradient tape within a `tf.function`.
+
+    Raises
+    ------
+    ConfigError
+        If the model is not flat, has no place to be cut at, has a random layer before the last cut, or a cut is none.
+    """
+    chosen = list(cuts) if cuts is not None else choose_cuts(model, segments)
+    possible = single_tensor_cuts(model)
+    stray = [name for name in chosen if name not in possible]
+    if stray:
+        raise ConfigError(f"the model cannot be cut at '{stray[0]}'", expected=f"one of {', '.join(possible)}")
+    if not chosen:
+        raise ConfigError(f"no single tensor connects two parts of {model.name}", remedy="set train.recompute = false")
+    chosen = sorted(set(chosen), key=possible.index)
+    names = [layer.name for layer in model.layers]
+    noise = [name for name in _random_layers(model) if names.index(name) <= names.index(chosen[-1])]
+    if noise:
+        raise ConfigError(
+            f"'{noise[0]}' would draw other numbers when it is computed again",
+            expected=f"random layers after the last cut ('{chosen[-1]}') only",
+            remedy="set train.recompute = false",
+        )
+    ends = [model.get_layer(name).output for name in chosen]
+    parts = [
+        keras.Model(start, end, name=f"segment_{number}")
+        for number, (start, end) in enumerate(zip([model.input, *ends], [*ends, model.output]), start=1)
+    ]
+
+    def forward(images: Any) -> Any:
+        features = tf.convert_to_tensor(images)
+        for part in parts[:-1]:
+            features = _computed_again(part, features)
+        return parts[-1](features, training=True)
+
+    return forward
+
+
+def _computed_again(part: keras.Model, features: Any) -> Any:
+    """Return the part's output; its inner tensors are not kept. Its moving statistics are assigned here, once."""
+    weights = [tf.convert_to_tensor(variable.value) for variable in part.trainable_variables]
+    state = [tf.convert_to_tensor(variable.value) for variable in part.non_trainable_variables]
+
+    def pure(images: Any, *values: Any) -> tuple[Any, ...]:
+        outputs, moved = part.stateless_call(list(values), state, images, training=True)
+        # No gradient goes through what was moved, else it would be computed, as zeros, over every feature map.
+        return outputs, *(tf.stop_gradient(value) for value in moved)
+
+    outputs, *moved = tf.recompute_grad(pure)(features, *weights)
+    for variable, value in zip(part.non_trainable_variables, moved, strict=True):
+        variable.assign(value)
+    return outputs
+
+
+def single_tensor_cuts(model: keras.Model) -> list[str]:
+    """Return the names of the layers whose output alone connects what lies before with what lies after, in order.
+
+    The input and the last layer are not among them.
+
+    Raises
+    ------
+    ConfigError
+        If the model is not flat: one input, one output, no model inside, each layer called once.
+    """
+    if (
+        len(model.inputs) != 1
+        or len(model.outputs) != 1
+        or any(isinstance(layer, keras.Model) for layer in model.layers)
+    ):
+        raise ConfigError(f"{model.name} is not flat", expected="one input, one output and no model inside another")
+    layers = model.layers  # each after all that it takes from
+    place = {id(layer.output): number for number, layer in enumerate(layers)}
+    # The last layer that takes a tensor from this one.
+    last_use = list(range(len(layers)))
+    for number, layer in enumerate(layers):
+        for tensor in _inputs_of(layer):
+            if id(tensor) not in place:
+                raise ConfigError(
+                    f"what '{layer.name}' takes is not the first output of a layer of {model.name}",
+                    expected="layers only, each called once",
+                )
+            last_use[place[id(tensor)]] = number
+    found, reach = [], 0  # the furthest use of any tensor before
+    for number, layer in enumerate(layers[:-1]):
+        if 0 < number >= reach:
+            found.append(layer.name)
+        reach = max(reach, last_use[number])
+    return found
+
+
+def choose_cuts(model: keras.Model, segments: int = SEGMENTS) -> list[str]:
+    """Return at most ``segments - 1`` places for `recomputed`, so that the largest part holds as little as can be.
+
+    What a part holds is counted as the values of all its layers' outputs; open rows and columns count as 1.
+
+    Raises
+    ------
+    ConfigError
+        If `segments` is below 2 or the model is not flat.
+    """
+    if segments < 2:
+        raise ConfigError(f"segments is {segments}", expected="at least 2")
+    sizes = [math.prod(side or 1 for side in layer.output.shape[1:]) for layer in model.layers]
+    names = [layer.name for layer in model.layers]
+    noise = [names.index(name) for name in _random_layers(model)]
+    before_noise = min(noise, default=len(names))
+    places = [number for name in single_tensor_cuts(model) if (number := names.index(name)) < before_noise]
+    low, high = 0, sum(sizes)
+    while low < high:  # the least bound that `segments` parts can keep to
+        middle = (low + high) // 2
+        if len(_filled(sizes, places, middle)) < segments and _largest(sizes, _filled(sizes, places, middle)) <= middle:
+            high = middle
+        else:
+            low = middle + 1
+    return [names[place] for place in _filled(sizes, places, high)]
+
+
+def _filled(sizes: list[int], places: list[int], bound: int) -> list[int]:
+    """Return the cuts that fill each part, from the input on, as far as the bound allows."""
+    cuts: list[int] = []
+    start, previous = 0, -1
+    for place in [*places, len(sizes) - 1]:
+        if sum(sizes[start : place + 1]) > bound and previous >= start:
+            cuts.append(previous)
+            start = previous + 1
+        previous = place
+    return cuts
+
+
+def _largest(sizes: list[int], cuts: list[int]) -> int:
+    edges = [0, *(cut + 1 for cut in cuts), len(sizes)]
+    return max(sum(sizes[start:end]) for start, end in itertools.pairwise(edges))
+
+
+def _random_layers(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if getattr(layer, "seed_generator", None) is not None]
+
+
+def _inputs_of(layer: keras.layers.Layer) -> list[Any]:
+    """Return the tensors that a layer takes: none for the input itself."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return []
+    return list(layer.input) if isinstance(layer.input, (list, tuple)) else [layer.input]

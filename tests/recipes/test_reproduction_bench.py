@@ -1,0 +1,153 @@
+"""The bench: films as manifests, configs as the user laid them over, runs that are trained once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from covidcxr_tf.config import Config
+from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.errors import ConfigError, ManifestError
+from covidcxr_tf.recipes.outcome import Outcome
+from covidcxr_tf.recipes.reproductions import bench as bench_module
+from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.train.run_dir import RunDir
+
+TINY = ("image.size=64", "image.tiles=4", "train.epochs=1", "train.batch_size=8")
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def make(phantoms: Path, tmp_path: Path) -> Make:
+    """Return a function that makes a bench on the phantoms."""
+
+    def build(**more: object) -> Bench:
+        films = load_manifest(phantoms)
+        values = {"out": tmp_path / "out", "settings": TINY} | more
+        return Bench(films, phantoms, phantoms.parent, **values)  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Replace training by a note of the config; the run holds only its metrics."""
+    done: list[Config] = []
+
+    def execute(config: Config, out: Path) -> Outcome:
+        done.append(config)
+        run = RunDir.create(out, config)
+        (run.folder / "metrics.json").write_text(json.dumps({"n": len(done)}))
+        return Outcome(run, {"n": len(done)})
+
+    monkeypatch.setattr(bench_module, "execute", execute)
+    return done
+
+
+def test_films_are_a_manifest_of_the_same_root(make: Make) -> None:
+    bench = make()
+    rows = bench.manifest[bench.manifest["label"] == "covid19"].assign(label="viral")
+    path = bench.films(rows, "virus")
+    assert path == bench.out / "films" / "virus.csv"
+    again = load_manifest(path, root=bench.root)
+    assert again["path"].tolist() == rows["path"].tolist()
+    assert set(again["label"]) == {"viral"}
+    assert not Path(again["path"][0]).is_absolute()
+
+
+def test_no_rows_are_a_reason_and_bad_names_a_defect(make: Make) -> None:
+    bench = make()
+    with pytest.raises(ManifestError, match="no film for 'none'"):
+        bench.films(bench.manifest.head(0), "none")
+    for name in ("a/b", "", "..", ".hidden"):
+        with pytest.raises(ValueError, match="no name"):
+            bench.films(bench.manifest, name)
+
+
+def test_the_users_settings_lie_over_the_experiments_changes(make: Make, phantoms: Path) -> None:
+    config = make(seed=9).config("base", ["image.size=80", "train.learning_rate=0.5", "seed=4"])
+    assert config.image.size == 64
+    assert config.train.learning_rate == 0.5
+    assert config.seed == 9
+    assert Path(config.data.manifest) == phantoms
+    assert Path(config.data.root) == phantoms.parent
+    assert make(settings=(), smoke=True).config("base").train.epochs == 1
+    with pytest.raises(ConfigError, match=r"train\.epoch"):
+        make(settings=("train.epoch=1",)).config("base")
+
+
+def test_a_finished_run_is_read_again(make: Make, trained: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    first = make().train("base", "one")
+    second = make().train("base", "one")
+    assert len(trained) == 1
+    assert second.metrics == first.metrics == {"n": 1}
+    assert second.run.folder == first.run.folder
+    assert "read again" in capsys.readouterr().err
+
+
+def test_another_config_is_another_run_and_the_old_one_is_kept(make: Make, trained: list[Config]) -> None:
+    make().train("base", "one")
+    for changes in (["train.learning_rate=0.5"], ["train.learning_rate=0.25"]):
+        make().train("base", "one", changes)
+    runs = make().out / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == ["one", "one_before", "one_before_2"]
+    assert [
+        json.loads((runs / n / "metrics.json").read_text())["n"] for n in ("one_before", "one_before_2", "one")
+    ] == [
+        1,
+        2,
+        3,
+    ]
+    make(seed=1).train("base", "one", ["train.learning_rate=0.25"])
+    assert len(trained) == 4
+
+
+def test_other_rows_under_the_same_name_are_trained_anew(make: Make, trained: list[Config]) -> None:
+    bench = make()
+    path = bench.films(bench.manifest, "some")
+    bench.train("base", "one", films=path)
+    assert bench.films(bench.manifest, "some") == path
+    bench.train("base", "one", films=path)
+    assert len(trained) == 1
+    bench.films(bench.manifest.head(20), "some")
+    bench.train("base", "one", films=path)
+    assert len(trained) == 2
+
+
+def test_a_reproduction_that_was_moved_is_still_done(make: Make, trained: list[Config], tmp_path: Path) -> None:
+    bench = make()
+    bench.train("base", "one", films=bench.films(bench.manifest, "some"))
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    moved = make(out=tmp_path / "elsewhere")
+    moved.train("base", "one", films=moved.films(moved.manifest, "some"))
+    assert len(trained) == 1
+
+
+def test_an_interrupted_run_is_begun_anew(
+    make: Make, trained: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = bench_module.execute
+
+    def stop(config: Config, out: Path) -> Outcome:
+        RunDir.create(out, config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_module, "execute", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make().train("base", "one")
+    monkeypatch.setattr(bench_module, "execute", whole)
+    make().train("base", "one")
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in (make().out / "runs").iterdir()] == ["one"]
+
+
+def test_a_real_training_is_read_back_equal(make: Make) -> None:
+    bench = make(smoke=True)
+    first = bench.train("base", "real", ["image.lungs=none"])
+    assert (first.run.folder / "model.keras").is_file()
+    again = bench.train("base", "real", ["image.lungs=none"])
+    assert json.loads(json.dumps(first.metrics)) == again.metrics
+    assert again.metrics["classes"] == ["normal", "covid19"]
