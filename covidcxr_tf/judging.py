@@ -9,7 +9,7 @@ import pandas as pd
 
 from covidcxr_tf.data.manifest import film_path, load_manifest, map_classes
 from covidcxr_tf.errors import SplitError
-from covidcxr_tf.evaluate.segmentation import evaluate_masks, score_classes, score_masks
+from covidcxr_tf.evaluate.segmentation import evaluate_masks, missed_share, score_classes, score_masks
 from covidcxr_tf.evaluate.thresholds import Threshold
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.imaging.reading import read_image
@@ -17,7 +17,7 @@ from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.anatomy import CLASSES, LEFT_LUNG
 from covidcxr_tf.lungs.drawn_masks import drawn_mask, has_heart_masks
 from covidcxr_tf.models.files import read_facts
-from covidcxr_tf.predict import HierarchicalModel, LoadedModel, class_labels, load_any, predict_manifest
+from covidcxr_tf.predict import Classifier, class_labels, holds_several, load_any, predict_manifest
 from covidcxr_tf.progress import track
 from covidcxr_tf.report.run_figures import draw_overlap
 
@@ -25,24 +25,24 @@ from covidcxr_tf.report.run_figures import draw_overlap
 ORGANS = {name: number for number, name in enumerate(CLASSES) if number}
 
 
-def load_for_judging(model: str) -> LoadedModel | HierarchicalModel | None:
+def load_for_judging(model: str) -> Classifier | None:
     """Return a classifier, or None where the model is a lung network, which `judge_masks` judges."""
-    if Path(model, "level_1", "model.keras").is_file() or read_facts(model_file(model)).get("task") != "segmentation":
+    if holds_several(model) or read_facts(model_file(model)).get("task") != "segmentation":
         return load_any(model)
     return None
 
 
-def model_threshold(loaded: LoadedModel | HierarchicalModel) -> Threshold | None:
+def model_threshold(loaded: Classifier) -> Threshold | None:
     """Return the cut-off stored with a classifier of two classes, or None."""
     value = getattr(loaded, "threshold", None)
-    if value is None or isinstance(loaded, HierarchicalModel):
+    if value is None:
         return None
-    origin = loaded.facts.get("threshold_from", "stored with the model")
+    origin = getattr(loaded, "facts", {}).get("threshold_from", "stored with the model")
     return Threshold(float(value), "stored", f"the model's own: {origin}", loaded.positive)
 
 
 def predict_table_for(
-    loaded: LoadedModel | HierarchicalModel, manifest: str, split: str | None = None, root: str | None = None
+    loaded: Classifier, manifest: str, split: str | None = None, root: str | None = None
 ) -> pd.DataFrame:
     """Return the predictions table of a model on a manifest's films, or on those of one split.
 
@@ -59,9 +59,7 @@ def predict_table_for(
     return predict_manifest(loaded, films)[0]
 
 
-def judged_films(
-    loaded: LoadedModel | HierarchicalModel, manifest: str, split: str | None, root: str | None
-) -> pd.DataFrame:
+def judged_films(loaded: Classifier, manifest: str, split: str | None, root: str | None) -> pd.DataFrame:
     """Return the films of `predict_table_for`, index 0..n-1."""
     films = map_classes(load_manifest(manifest, root=root), class_labels(loaded), complete=False)
     attributes = films.attrs
@@ -78,9 +76,9 @@ def judged_films(
     return films
 
 
-def _refuse_trained_on(films: pd.DataFrame, loaded: LoadedModel | HierarchicalModel, manifest: str) -> None:
+def _refuse_trained_on(films: pd.DataFrame, loaded: Classifier, manifest: str) -> None:
     """Raise where films are of patients in the training part of the run: such figures flatter the model."""
-    folder = loaded.path if isinstance(loaded, HierarchicalModel) else loaded.path.parent
+    folder = loaded.path if loaded.path.is_dir() else loaded.path.parent
     split = folder / "split.csv"
     if not split.is_file():
         return
@@ -122,11 +120,12 @@ def judge_masks(
 
 
 def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return path, patient_id, source, dice, jaccard and the quality verdict of each film of a manifest.
+    """Return path, patient_id, source, dice, jaccard, missed and the quality verdict of each film of a manifest.
 
-    ``dice`` and ``jaccard`` are those of both lungs together. A network that finds the heart too is also judged by
-    each class (``dice_heart``, ``dice_left_lung``...; NaN where the film has no drawing of the heart), and its lungs,
-    which leave the heart out, against the drawn lungs without the drawn heart.
+    ``dice`` and ``jaccard`` are those of both lungs together, ``missed`` the share of the drawn lungs that is left out.
+    A network that finds the heart too is also judged by each class (``dice_heart``, ``dice_left_lung``...; NaN where
+    the film has no drawing of the heart), and its lungs, which leave the heart out, against the drawn lungs without the
+    drawn heart.
     """
     drawn = has_heart_masks(manifest) & finder.finds_heart
     found = []
@@ -134,7 +133,8 @@ def overlap_table(finder: LungFinder, manifest: pd.DataFrame) -> pd.DataFrame:
         film = read_image(film_path(manifest, row))
         segmentation = finder.segment(film)
         truth = drawn_mask(manifest, row, film.shape, finder.classes if drawn[row] else ())
-        scores = score_masks(truth >= LEFT_LUNG if drawn[row] else truth, segmentation.mask)
+        lungs = truth >= LEFT_LUNG if drawn[row] else truth
+        scores = score_masks(lungs, segmentation.mask) | {"missed": missed_share(lungs, segmentation.mask)}
         if drawn[row] and segmentation.anatomy is not None:
             scores |= score_classes(truth, segmentation.anatomy, ORGANS)
         quality = segmentation.quality

@@ -248,9 +248,8 @@ def _mean_covariance(parts: Floats) -> Floats:
 
 
 def _centred(parts: Floats) -> Floats:
-    """Return each row less its mean; a constant row gives zeros, whatever its mean rounds to."""
-    constant = np.ptp(parts, axis=1, keepdims=True) == 0
-    return np.where(constant, 0.0, parts - parts.mean(axis=1, keepdims=True))
+    """Return each row less its mean."""
+    return parts - parts.mean(axis=1, keepdims=True)
 
 
 def _correction(units: int) -> float:

@@ -51,6 +51,18 @@ def jaccard(truth: Mask, predicted: Mask) -> float:
     return shared / union if union else 1.0
 
 
+def missed_share(truth: Mask, predicted: Mask) -> float:
+    """Return the share of the true mask that the predicted one leaves out, in [0, 1]; 0 where nothing is there to miss.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ.
+    """
+    shared, inside_truth, _ = _overlap(truth, predicted)
+    return 1 - shared / inside_truth if inside_truth else 0.0
+
+
 def score_masks(truth: Mask, predicted: Mask) -> dict[str, float]:
     """Return both overlaps of one film, as columns for `evaluate_masks`."""
     return {"dice": dice(truth, predicted), "jaccard": jaccard(truth, predicted)}

@@ -65,12 +65,19 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
         weights=wanted.init,
         **{name: value for name, value in settings.items() if name in known},
     )
+    if wanted.new_output:
+        output = built.get_layer("logits")
+        output.set_weights([make(w.shape) for make, w in zip(_initialisers(output), output.weights, strict=True)])
     for layer in built.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # Keras's 0.99 follows weights that move little. From scratch, with some fifty steps an epoch, it lags so
             # far behind that validation looks like chance for ten epochs; 0.9 does not.
             layer.momentum = wanted.batch_norm_momentum
     return built
+
+
+def _initialisers(output: keras.layers.Dense) -> tuple[keras.initializers.Initializer, ...]:
+    return output.kernel_initializer, output.bias_initializer
 
 
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:

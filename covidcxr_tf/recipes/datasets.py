@@ -16,6 +16,7 @@ from covidcxr_tf.data.splits import check_split, fold_by_patient, split_by_patie
 from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
 from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.lung_finder import LungFinder
+from covidcxr_tf.lungs.drawn_masks import with_heart_masks
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.pipeline.redraw import Redraw
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare, reference_histogram
@@ -69,6 +70,8 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
     manifest = load_manifest(path, root=config.data.root or None, require=required)
     if config.data.sources:
         manifest = _of_sources(manifest, config.data.sources)
+    if masks and config.classes:
+        manifest = with_heart_masks(manifest)
     if config.task == "multilabel":
         manifest = _with_findings(manifest)
     elif config.classes and not masks:
@@ -167,6 +170,7 @@ def prepare_films(
         manifest,
         config.image,
         masks=config.task == "segmentation",
+        mask_classes=config.class_names if config.task == "segmentation" else (),
         regions=lungs.region if lungs else None,
         regions_key=lungs.sha256 if lungs else "",
         out=out,

@@ -40,6 +40,8 @@ def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: 
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
         return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad)
+    if hasattr(recipe, "check"):
+        recipe.check(config)
     if config.run_phases:
         return execute_phases(config, out, devices=devices, skip_bad=skip_bad)
     if config.data.folds:

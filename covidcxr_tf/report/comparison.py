@@ -215,10 +215,7 @@ def sensitivity_at(curve: Curve, false_rates: npt.NDArray[np.float64]) -> npt.ND
 
     Source: vertical averaging, Fawcett 2006.
     """
-    heights = np.interp(false_rates, curve.horizontal, curve.vertical)
-    last = np.searchsorted(curve.horizontal, false_rates, side="right") - 1
-    on_point = curve.horizontal[last] == false_rates
-    return np.where(on_point, curve.vertical[last], heights)
+    return np.interp(false_rates, curve.horizontal, curve.vertical)
 
 
 def _finish_roc(axes: Axes) -> Axes:

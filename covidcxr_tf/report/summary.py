@@ -51,6 +51,9 @@ def summary_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key in metrics:
             shown = metrics[key]
             rows.append((name, f"{format_metric(shown)}, median {shown['median']:.3f}, 5th pct. {shown['p05']:.3f}"))
+    for organ, entry in metrics.get("by_class", {}).items():
+        if entry["n"]:
+            rows += [(f"{OVERLAPS[key]}, {organ}", format_metric(entry[key])) for key in OVERLAPS if key in entry]
     return rows
 
 
@@ -79,7 +82,7 @@ def caveats(metrics: Mapping[str, Any]) -> list[str]:
     if left_out:
         found.append(f"the mean over findings leaves out {', '.join(left_out)}, which cannot be ranked here")
     if metrics.get("unknown"):
-        found.append(f"{metrics['unknown']} films whose findings are not known are left out")
+        found.append(f"films left out, as their findings are not known: {metrics['unknown']}")
     support = [entry["support"] for entry in metrics.get("per_class", {}).values()]
     if support and 0 < min(support) < FEW_FILMS:
         found.append(f"the smallest class has {min(support)} films: its figures are uncertain beyond their intervals")

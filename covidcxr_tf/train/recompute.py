@@ -45,7 +45,8 @@ def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: 
     Raises
     ------
     ConfigError
-        If the model is not flat, has no place to be cut at, has a random layer before the last cut, or a cut is none.
+        If the model is not flat, has no place to be cut at, has a random layer before the last cut, synchronised batch
+        normalisation, or a cut is none.
     """
     chosen = list(cuts) if cuts is not None else choose_cuts(model, segments)
     possible = single_tensor_cuts(model)
@@ -63,6 +64,12 @@ def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: 
             expected=f"random layers after the last cut ('{chosen[-1]}') only",
             remedy="set train.recompute = false",
         )
+    if any(getattr(layer, "synchronized", False) for layer in model.layers):
+        # The replicas would meet for their statistics in one order and for their gradients in another, and wait forever.
+        raise ConfigError(
+            "batch normalisation that is synchronised over several devices cannot be computed again",
+            remedy="train on one device, or set train.recompute = false",
+        )
     ends = [model.get_layer(name).output for name in chosen]
     parts = [
         keras.Model(start, end, name=f"segment_{number}")
@@ -70,28 +77,49 @@ def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: 
     ]
 
     def forward(images: Any) -> Any:
-        features = tf.convert_to_tensor(images)
-        for part in parts[:-1]:
-            features = _computed_again(part, features)
+        features = _computed_again(parts[0], [tf.convert_to_tensor(images), *_weights(parts[0])])
+        for part in parts[1:-1]:
+            features = _computed_again(part, _one_by_one(features, *_weights(part)))
         return parts[-1](features, training=True)
 
     return forward
 
 
-def _computed_again(part: keras.Model, features: Any) -> Any:
-    """Return the part's output; its inner tensors are not kept. Its moving statistics are assigned here, once."""
-    weights = [tf.convert_to_tensor(variable.value) for variable in part.trainable_variables]
+def _weights(part: keras.Model) -> list[Any]:
+    return [tf.convert_to_tensor(variable.value) for variable in part.trainable_variables]
+
+
+def _computed_again(part: keras.Model, arguments: Sequence[Any]) -> Any:
+    """Return the output of a part for its input and its weights; its inner tensors are not kept.
+
+    Its moving statistics are assigned here, once.
+    """
     state = [tf.convert_to_tensor(variable.value) for variable in part.non_trainable_variables]
 
-    def pure(images: Any, *values: Any) -> tuple[Any, ...]:
-        outputs, moved = part.stateless_call(list(values), state, images, training=True)
+    def pure(features: Any, *weights: Any) -> tuple[Any, ...]:
+        outputs, moved = part.stateless_call(list(weights), state, features, training=True)
         # No gradient goes through what was moved, else it would be computed, as zeros, over every feature map.
         return outputs, *(tf.stop_gradient(value) for value in moved)
 
-    outputs, *moved = tf.recompute_grad(pure)(features, *weights)
+    outputs, *moved = tf.recompute_grad(pure)(*arguments)
     for variable, value in zip(part.non_trainable_variables, moved, strict=True):
         variable.assign(value)
     return outputs
+
+
+@tf.custom_gradient
+def _one_by_one(*arguments: Any) -> tuple[Any, Callable]:
+    """Return the arguments of a part; going back, none has its gradient before all have.
+
+    Without it the part before could be computed again while kernels of this one still wait for their gradients, and
+    the tensors of both would be held.
+    """
+
+    def backward(*gradients: Any) -> list[Any]:
+        with tf.control_dependencies(gradients):
+            return [tf.identity(gradient) for gradient in gradients]
+
+    return [tf.identity(argument) for argument in arguments], backward
 
 
 def single_tensor_cuts(model: keras.Model) -> list[str]:

@@ -324,3 +324,15 @@ def test_wrong_calls() -> None:
     with pytest.raises(ManifestError, match="row 3"):
         films.loc[1, "prob_a"] = np.nan
         evaluate_table(films)
+
+
+def test_films_can_be_judged_as_they_were_called() -> None:
+    films = table([SICK, SICK, WELL, WELL], [0.9, 0.2, 0.4, 0.1]).assign(predicted=[SICK, SICK, SICK, WELL])
+    found = evaluate_table(films, SICK, resamples=0, as_called=True)
+    assert found["confusion"] == [[1, 1], [0, 2]] and found["predicted_changed"] == 0
+    assert (found["threshold"], found["threshold_from"]) == (None, "each film as it was called")
+    assert evaluate_table(films, SICK, resamples=0)["confusion"] == [[2, 0], [1, 1]]
+    with pytest.raises(UsageError, match="one of the two"):
+        evaluate_table(films, SICK, 0.5, resamples=0, as_called=True)
+    with pytest.raises(ManifestError, match="column predicted is missing"):
+        evaluate_table(films.drop(columns="predicted"), SICK, resamples=0, as_called=True)

@@ -124,14 +124,14 @@ def test_the_same_path_of_two_sources_is_two_films() -> None:
         return pd.concat([table, table.assign(source="rsna", patient_id="r" + table["patient_id"])])
 
     assert compare_tables({"a": doubled(1), "b": doubled(2)})["n"] == 120
-    with pytest.raises(ManifestError, match="'0.png' stands there twice"):
+    with pytest.raises(ManifestError, match=r"'0\.png' stands there twice"):
         compare_tables({"a": doubled(1), "b": predictions(2).drop(columns="source")})
 
 
 @pytest.mark.parametrize("column", ["label", "patient_id"])
 def test_a_film_with_other_words_is_refused(column: str) -> None:
     tables = three()
-    other = {"negative": "covid19", "covid19": "negative"}.get(tables["c"].loc[3, column], "p77")
+    other = {"negative": "covid19", "covid19": "negative"}.get(str(tables["c"].loc[3, column]), "p77")
     tables["c"].loc[3, column] = other
     with pytest.raises(ManifestError, match=f"c: the film '3.png' has {column} '{other}' and in a "):
         compare_tables(tables)
@@ -143,8 +143,8 @@ def test_findings_are_compared_on_films_that_are_known() -> None:
         edema = table["label"] == "covid19"
         words = np.where(edema, "Edema|Mass", "No Finding")
         words[0] = ""
-        chances = {"prob_Edema": table["prob_covid19"], "prob_Mass": 0.5}
-        return table[["path", "patient_id", "source"]].assign(label="other", findings=words, **chances)
+        films = table[["path", "patient_id", "source"]]
+        return films.assign(label="other", findings=words, prob_Edema=table["prob_covid19"], prob_Mass=0.5)
 
     found = compare_tables({"a": findings(1), "b": findings(2)}, "Edema")
     known = [table.iloc[1:] for table in (predictions(1), predictions(2))]

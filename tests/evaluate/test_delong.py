@@ -1,4 +1,4 @@
-"""DeLong by ranks against its definition in loops, Obuchowski's form against its equations, and both at their limits."""
+"""DeLong by ranks against its definition in loops, Obuchowski's form against its equations, both at their limits."""
 
 from __future__ import annotations
 
@@ -186,7 +186,9 @@ def test_the_interval_is_normal_and_stays_within_0_and_1() -> None:
     metric = interval(found, 0)
     error = np.sqrt(found.covariance[0, 0])
     assert metric["standard_error"] == pytest.approx(error)
-    assert metric["ci95"] == pytest.approx([found.aucs[0] - 1.959964 * error, found.aucs[0] + 1.959964 * error], abs=1e-6)
+    assert metric["ci95"] == pytest.approx(
+        [found.aucs[0] - 1.959964 * error, found.aucs[0] + 1.959964 * error], abs=1e-6
+    )
     near_one = interval(delong(np.array([[1.0, 3.0, 4.0, 0.0, 0.0, 2.0]]), np.array([1, 1, 1, 0, 0, 0], bool)), 0)
     assert near_one["value"] < 1 and near_one["ci95"][1] == 1.0
     assert standard_errors(0.9) == pytest.approx(1.644854, abs=1e-6)

@@ -98,7 +98,7 @@ def test_what_is_no_cross_validation_is_refused() -> None:
     with pytest.raises(ManifestError, match="fold_2: has the classes normal, covid19; expected normal, viral, covid19"):
         evaluate_folds({"fold_1": one, "fold_2": fold(2, classes=("normal", "covid19"))})
     film = two.assign(path=two["path"].replace("2_0.png", "1_0.png"))
-    with pytest.raises(ManifestError, match="'1_0.png' stands there twice"):
+    with pytest.raises(ManifestError, match=r"'1_0\.png' stands there twice"):
         evaluate_folds({"fold_1": one, "fold_2": film})
 
 

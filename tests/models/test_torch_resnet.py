@@ -23,7 +23,7 @@ def network(width: int, blocks: tuple[int, ...], channels: int, outputs: int, se
     torch = pytest.importorskip("torch", reason="PyTorch is missing; bash scripts/test.sh --all installs it")
     nn = torch.nn
 
-    class BasicBlock(nn.Module):
+    class BasicBlock(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self, wide_in: int, wide: int, stride: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(wide_in, wide, 3, stride=stride, padding=1, bias=False)
@@ -39,7 +39,7 @@ def network(width: int, blocks: tuple[int, ...], channels: int, outputs: int, se
             shortcut = films if self.downsample is None else self.downsample(films)
             return torch.relu(shortcut + self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(films))))))
 
-    class ResNet(nn.Module):
+    class ResNet(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)

@@ -126,6 +126,24 @@ def test_a_reproduction_that_was_moved_is_still_done(make: Make, trained: list[C
     assert len(trained) == 1
 
 
+def test_a_key_that_configs_got_since_does_not_cost_the_run(make: Make, trained: list[Config]) -> None:
+    run = make().train("base", "one").run
+    path = run.folder / "config.toml"
+    text = path.read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("shuffle_buffer")]
+    path.write_text(text.replace(f"{line}\n", ""))  # as if it had been written before there was such a key
+    make().train("base", "one")
+    assert len(trained) == 1
+    path.write_text(text.replace(line, "shuffle_buffer = 7"))  # as if the default had been another
+    make().train("base", "one")
+    assert len(trained) == 2
+    path.write_text(f"gone = 1\n{text}")  # a key that is no longer known: it cannot be told what it did
+    with path.with_name("finished.json").open("w") as finished:
+        json.dump({"config": "another", "films": "same"}, finished)
+    make().train("base", "one")
+    assert len(trained) == 3
+
+
 def test_an_interrupted_run_is_begun_anew(
     make: Make, trained: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from covidcxr_tf.config import Config, list_configs, load_config
 from covidcxr_tf.data.manifest import write_manifest
-from covidcxr_tf.errors import ManifestError, UsageError
+from covidcxr_tf.errors import ConfigError, ManifestError, UsageError
 from covidcxr_tf.files import write_json
 from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.outcome import Outcome
@@ -194,10 +194,23 @@ def _identity(config: Config) -> dict[str, str]:
     Places are left out so that a reproduction that was moved with its films still counts as done.
     """
     table = Path(config.data.manifest).read_bytes()
-    inside = {key: value for key, value in config.model_dump(mode="json").items() if key != "data"}
-    data = config.data.model_dump(mode="json") | {"manifest": "", "root": ""}
-    text = json.dumps(inside | {"data": data}, sort_keys=True)
-    return {"config": hashlib.sha256(text.encode()).hexdigest(), "films": hashlib.sha256(table).hexdigest()}
+    return {"config": _digest(config), "films": hashlib.sha256(table).hexdigest(), "init": _first_weights(config)}
+
+
+def _digest(config: Config) -> str:
+    document = config.model_dump(mode="json")
+    document["data"] |= {"manifest": "", "root": ""}
+    document["model"] |= {"init": ""}  # by content, not by place: `_first_weights`
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _first_weights(config: Config) -> str:
+    """Return the SHA-256 of the file that a run starts from, such as an earlier phase's model; else the init string."""
+    init = config.model.init
+    path = Path(init.removeprefix("chexnet:"))
+    if init in ("none", "imagenet") or not path.is_file():
+        return init
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finished(folder: Path) -> dict[str, str] | None:
@@ -206,9 +219,14 @@ def _finished(folder: Path) -> dict[str, str] | None:
         return None
     try:
         found = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        # Read anew, not as it was digested then: a key that configs got since takes its default, and hours of training
+        # are not lost to it. A default that was changed since does count, as the file holds every value.
+        config = load_config(folder / "config.toml")
+        return {"init": config.model.init} | found | {"config": _digest(config)}
+    except ConfigError:
+        return found  # a key that configs no longer have
+    except (OSError, ValueError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _clear(folder: Path, name: str) -> None:

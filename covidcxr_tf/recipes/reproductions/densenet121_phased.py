@@ -20,7 +20,6 @@ from covidcxr_tf.recipes.reproductions.densenet121_phased_areas import (
 from covidcxr_tf.recipes.reproductions.densenet121_phased_heat import heat_maps
 from covidcxr_tf.recipes.reproductions.densenet121_phased_paths import (
     PATHS,
-    POSITIVE,
     all_paths,
     conditions,
     missing_path,
@@ -38,20 +37,19 @@ CAVEATS = (
     "`--set model.init=imagenet` the first phase of each path starts from random weights, and path (f), the paper's "
     "'standard transfer learning', is then a network without any transfer.",
     "The paper's 1,060 films are of one collection, homogenised and cropped by hand; negative means a negative "
-    "RT-PCR. Here covid19 stands against every other label of the manifest, whose films come from other places: an area "
-    "over all sources may tell sources apart, not disease. The rows 'AUC within' a source are the ones to read first. "
+    "RT-PCR. Here covid19 stands against every other label of the manifest, whose films come from other places: an "
+    "area over all sources may tell sources apart, not disease. The rows 'AUC within' a source are the ones to read. "
     "Films of one collection alone are taken with `--set 'phases.phase_3.data.sources=[\"NAME\"]'`.",
     "Where NIH films are among the negatives of phase 3, phases 1 and 2 have seen them (those of training patients "
     "only): paths (a) to (e) then know one side of the task's films, which the paper's phase 3 does not allow.",
-    "The paper tests phase 1 on the NIH's own list and then trains phase 2 of paths (b) and (e) on it. Here one split by "
-    "patient (60/20/20, or the manifest's own) holds for all phases: phase 2 trains on the NIH films of the training "
-    "patients, which phase 1 saw with other targets, and nothing is tested on a patient that was trained on. So path (b) "
-    "adds no new films, and pneumonia is as frequent as in the manifest, not 2 %.",
+    "The paper tests phase 1 on the NIH's own list and then trains phase 2 of paths (b) and (e) on it. Here one split "
+    "by patient (60/20/20, or the manifest's own) holds for all phases: phase 2 trains on the NIH films of the "
+    "training patients, which phase 1 saw with other targets, and nothing is tested on a patient that was trained on. "
+    "So path (b) adds no new films, and pneumonia is as frequent as in the manifest, not 2 %.",
     "The paper's phase 2 is judged on its validation films, which also stop the training; here on test films.",
     "DeLong's intervals and tests, which the paper uses, take films of one patient for independent. The notes give the "
     "same over patients; the figures in comparison/ lead with those.",
 )
-#: Settings that the paper does not share with a quick run: what was trained, and how long, stands in each note.
 TABLE_1 = (*FINDINGS, "macroaverage")
 
 
@@ -183,4 +181,3 @@ EXPERIMENTS = (
         _patients,
     ),
 )
-__all__ = ["CAVEATS", "EXPERIMENTS", "POSITIVE", "SMOKE_LABELS"]

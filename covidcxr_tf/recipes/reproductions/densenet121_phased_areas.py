@@ -1,4 +1,4 @@
-"""Areas of Fricks' paths on the same test films: intervals, tests of each two, figures, and the mean of their logits."""
+"""Areas of Fricks' paths on the same test films: intervals, tests of each two, figures, mean of their logits."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def area(table: pd.DataFrame, note: str = "") -> Measured:
     if patients["ci95"]:
         parts.append("over patients {:.3f} to {:.3f}".format(*patients["ci95"]))
     elif films.get("exact"):
-        parts.append(
-            "exact {:.3f} to {:.3f} over {}".format(*patients["exact"], patients["exact_by"].split(" over ")[1])
-        )
+        parts.append("exact {:.3f} to {:.3f} by {}".format(*patients["exact"], patients["exact_by"]))
     return from_metric(films, n=len(table), note="; ".join(parts))
 
 
@@ -77,23 +75,31 @@ def pair_tests(tables: Tables, whys: Mapping[str, str], out: Path) -> dict[str, 
         document = _compare({title(path): table for path, table in tables.items()}, out / "comparison")
         letters = {title(path): path for path in tables}
         pairs = {(letters[pair["first"]], letters[pair["second"]]): pair for pair in document["pairs"]}
-    found = {}
+    found: dict[str, Measured] = {}
     for first, second in PAIRS:
-        table4, table5 = (f"table{number}.path_{first}_{second}.p" for number in (4, 5))
-        n = len(tables[first]) if first in tables else None
-        pair = pairs.get((first, second))
-        if pair is None or pair["by_film"]["p"] is None:
-            why = whys.get(first) or whys.get(second) or str((pair or {"by_film": {}})["by_film"].get("why"))
-            found[table4] = found[table5] = Measured(None, why=why)
-            continue
-        p, patients = pair["by_film"]["p"], pair["by_patient"]["p"]
-        over = "" if patients is None else f"; over patients {{:.3f}}"
-        difference = f"difference {pair['difference']:+.3f}"
-        found[table4] = Measured(p, n=n, note=difference + over.format(patients))
-        note = f"times {len(PAIRS)}, the paper's pairs; times {len(pairs)}, those run: {min(1.0, p * len(pairs)):.3f}"
-        over_patients = "" if patients is None else over.format(min(1.0, patients * len(PAIRS)))
-        found[table5] = Measured(min(1.0, p * len(PAIRS)), n=n, note=note + over_patients)
+        names = [f"table{number}.path_{first}_{second}.p" for number in (4, 5)]
+        why = whys.get(first) or whys.get(second)
+        rows = [Measured(None, why=why)] * 2 if why else _tested(pairs[first, second], len(tables[first]), len(pairs))
+        found |= dict(zip(names, rows, strict=True))
     return found
+
+
+def _tested(pair: Mapping[str, Any], n: int, run: int) -> list[Measured]:
+    """Return a pair's cells in Tables 4 and 5: DeLong's p over films, and the same times the paper's 15 pairs.
+
+    `run` is the number of pairs that were run: what Bonferroni's factor would be for them alone.
+    """
+    p, patients = pair["by_film"]["p"], pair["by_patient"]["p"]
+    if p is None:
+        return [Measured(None, n=n, why=f"not defined: {pair['by_film']['why']}")] * 2
+    notes = [f"difference {pair['difference']:+.3f}", f"times {len(PAIRS)}, the paper's pairs"]
+    if run != len(PAIRS):
+        notes[1] += f"; times {run}, those run: {min(1.0, p * run):.3f}"
+    if patients is not None:
+        notes[0] += f"; over patients {patients:.3f}"
+        notes[1] += f"; over patients {min(1.0, patients * len(PAIRS)):.3f}"
+    values = (p, min(1.0, p * len(PAIRS)))
+    return [Measured(value, n=n, note=note) for value, note in zip(values, notes, strict=True)]
 
 
 def within_one_source(trained: Trained, tables: Tables, out: Path) -> dict[str, Measured]:
@@ -144,7 +150,7 @@ def _against_best(table: pd.DataFrame, trained: Trained, tables: Tables) -> str:
         return ""
     pair = compare_tables({"ensemble": table, title(best): tables[best]}, POSITIVE)["pairs"][0]
     p = pair["by_film"]["p"]
-    tested = "no test possible" if p is None else f"DeLong's p {p:.3f}"
+    tested = "no test defined" if p is None else f"DeLong's p {p:.3f}"
     return f"; {pair['difference']:+.3f} against {title(best)}, the best on validation films, {tested}"
 
 
@@ -170,6 +176,6 @@ def _compare(named: Tables, folder: Path) -> dict[str, Any]:
     figure, panels = figures.new_figure(1, 2, width=side + 0.4, height=side)
     draw_p_values(document, panels[0], "p", "DeLong's p over films (Table 4)", "by_film")
     factor = document["comparisons"]
-    draw_p_values(document, panels[1], "bonferroni", f"the same times {factor} (Table 5: times 15)", "by_film")
+    draw_p_values(document, panels[1], "bonferroni", f"the same times {factor} (Bonferroni; Table 5)", "by_film")
     figures.save_figure(figure, folder / "figures" / "p_values_by_film.png")
     return document

@@ -68,10 +68,11 @@ def chosen_films(table: pd.DataFrame) -> list[tuple[int, str]]:
         kind = POSITIVE if is_positive else "negative"
         start = max(0, (len(rows) - TYPICAL) // 2)
         typical = rows.index[start : start + TYPICAL]
-        chosen += [(int(row), f"{kind}, typical") for row in typical]
+        chosen += [(int(row), f"{kind}, median output") for row in typical]
         worst = rows.index[0 if is_positive else -1] if len(rows) else None
         if worst is not None and worst not in typical:
-            mistaken.append((int(worst), f"{kind}, furthest from it"))
+            extreme = "lowest" if is_positive else "highest"
+            mistaken.append((int(worst), f"{kind}, {extreme} output"))
     return chosen + mistaken
 
 

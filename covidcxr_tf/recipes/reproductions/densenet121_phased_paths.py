@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -157,12 +157,12 @@ def prevalence(outcome: Outcome, name: str) -> str:
 def _train(
     bench: Bench, phase: str, name: str, films: pd.DataFrame, table: str, start: Outcome | None = None
 ) -> Outcome:
-    changes = (*PAPER, f"name={CONFIG}_{name}", f'run_phases=["{phase}"]')
+    # Fixed, over the user's settings: their model.init is for the first phase of a path, not for a hand-over.
+    fixed = [f'run_phases=["{phase}"]']
     if start is not None:
-        # Behind the user's settings: their model.init is for a path's first phase only.
-        handed = f"model.init={json.dumps(os.path.abspath(start.run.model))}"
-        bench = replace(bench, settings=(*bench.settings, handed))
-    return bench.train(CONFIG, name, changes, films=bench.films(films, table))
+        fixed.append(f"model.init={json.dumps(os.path.abspath(start.run.model))}")
+    changes = (*PAPER, f"name={CONFIG}_{name}")
+    return bench.train(CONFIG, name, changes, films=bench.films(films, table), fixed=fixed)
 
 
 def _unknown_patients(bench: Bench, rsna: pd.DataFrame) -> str:
@@ -173,8 +173,8 @@ def _unknown_patients(bench: Bench, rsna: pd.DataFrame) -> str:
     if nih.empty or nih["patient_id"].isin(rsna["patient_id"]).any():
         return ""
     return (
-        "not run: the RSNA films are NIH films, but share no patient_id with those here, so that a test patient could be "
-        "trained on; import them with pneumonia-challenge-dataset-mappings_2018.json in the folder"
+        "not run: the RSNA films are NIH films, but share no patient_id with those here, so that a test patient could "
+        "be trained on; import them with pneumonia-challenge-dataset-mappings_2018.json in the folder"
     )
 
 

@@ -1,0 +1,31 @@
+"""Films drawn by whole patients, so that a paper's number of films can be met without cutting a patient in two."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def draw_patients(films: pd.DataFrame, count: int, seed: int, stream: int = 0) -> tuple[str, ...]:
+    """Return patients in a random order whose films number at most `count`; one that no longer fits is passed over.
+
+    Of the same films, seed and stream a smaller count gives the first patients of a larger one, but for those passed
+    over, so that experiments of different sizes share most of their films.
+
+    Parameters
+    ----------
+    films : DataFrame
+        With ``patient_id``.
+    count : int
+        Films, all of a patient's rows counting.
+    seed, stream : int
+        Another stream gives another order.
+    """
+    sizes = films.groupby("patient_id", sort=True).size()
+    order = np.random.default_rng([seed, stream]).permutation(len(sizes))
+    chosen, left = [], count
+    for place in order:
+        if sizes.iloc[place] <= left:
+            chosen.append(str(sizes.index[place]))
+            left -= int(sizes.iloc[place])
+    return tuple(chosen)
