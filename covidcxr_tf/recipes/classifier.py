@@ -94,8 +94,6 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
         rows, _, logits, _ = evaluate_batches(step, batches, job.strategy)
         films = sets.manifest_of(rows)
         tables[split] = predictions_table(films, to_probabilities(logits, config.task), config.class_names, config.task)
-        if config.task == "multilabel":
-            tables[split]["findings"] = films["findings"].to_numpy()
     return write_tables(config, job, tables)
 
 
@@ -140,7 +138,6 @@ def write_judgement(
     split = "test" if "test" in metrics else "validation"
     final = {**metrics[split], "split": split, "validation": metrics["validation"]}
     write_json(run.folder / "metrics.json", final)
-    if config.task != "multilabel":
-        draw_judgement(tables, metrics, run.figures)
+    draw_judgement(tables, metrics, run.figures)
     write_card(run.folder, facts, final)
     return final

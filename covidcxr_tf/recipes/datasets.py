@@ -14,7 +14,7 @@ from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import load_manifest, map_classes
 from covidcxr_tf.data.splits import check_split, fold_by_patient, split_by_patient, split_digest
 from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
-from covidcxr_tf.errors import ManifestError
+from covidcxr_tf.errors import ManifestError, SplitError
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.drawn_masks import with_heart_masks
 from covidcxr_tf.pipeline.dataset import Batches
@@ -233,6 +233,14 @@ def _in_folds(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
     if "fold" not in manifest or manifest["fold"].astype(str).eq("").any():
         manifest = fold_by_patient(manifest, config.data.folds, config.seed)
     attributes = manifest.attrs
+    held = manifest.groupby("patient_id")["fold"].nunique()
+    if held.max() > 1:
+        raise SplitError(
+            f"patient '{held.idxmax()}' stands in {held.max()} folds",
+            where=manifest.attrs.get("manifest"),
+            expected="each patient in one fold",
+            remedy="`covidcxr data split --folds K` makes them",
+        )
     manifest = manifest.assign(fold="fold_" + manifest["fold"].astype(str).str.removeprefix("fold_"))
     manifest.attrs = attributes
     return _renumbered(manifest)

@@ -48,7 +48,7 @@ def write_comparison(tables: Mapping[str, pd.DataFrame], document: Document, fol
 
 
 def draw_comparison(tables: Mapping[str, pd.DataFrame], document: Document, folder: str | Path) -> list[Path]:
-    """Write ``roc_models.png``, ``intervals.png`` and ``p_values.png``, each with its data as CSV."""
+    """Write ``roc_models.png``, ``intervals.png`` and, of three models or more, ``p_values.png``; each with a CSV."""
     joined = join_tables(tables, document["positive"], common=True)
     names = list(joined.names)
     title = (
@@ -69,6 +69,8 @@ def draw_comparison(tables: Mapping[str, pd.DataFrame], document: Document, fold
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False, fontsize=8)
     written.append(figures.save_figure(figure, Path(folder) / "intervals.png"))
 
+    if len(names) < 3:
+        return written  # one p-value is no matrix
     side = max(3.6, 1.4 + 0.62 * len(names))
     figure, panels = figures.new_figure(1, 2, width=side + 0.4, height=side)
     factor = document["comparisons"]

@@ -65,7 +65,7 @@ def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: 
             remedy="set train.recompute = false",
         )
     if any(getattr(layer, "synchronized", False) for layer in model.layers):
-        # The replicas would meet for their statistics in one order and for their gradients in another, and wait forever.
+        # The replicas would meet for their statistics in one order and for their gradients in another, and wait.
         raise ConfigError(
             "batch normalisation that is synchronised over several devices cannot be computed again",
             remedy="train on one device, or set train.recompute = false",

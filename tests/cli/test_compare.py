@@ -49,7 +49,6 @@ def test_files_and_run_folders_to_tables_and_figures(tmp_path: Path, covidcxr: R
     assert {path.name for path in (tmp_path / "out" / "figures").glob("*.png")} == {
         "roc_models.png",
         "intervals.png",
-        "p_values.png",
     }
 
 

@@ -204,3 +204,16 @@ def test_a_later_phase_has_a_fresh_output_even_where_the_old_one_fits(phases_run
     assert not np.array_equal(fresh[0], kept[0]) and not fresh[1].any()
     assert load_config(phases_run / "phase_2" / "config.toml").model.new_output
     assert not load_config(phases_run / "phase_1" / "config.toml").model.new_output
+
+
+def test_folds_that_cut_a_patient_are_refused_before_any_work(phantoms: Path, tmp_path: Path) -> None:
+    films = pd.read_csv(phantoms)
+    several = films[films["patient_id"].duplicated(keep=False)]
+    films["fold"] = [1 + number % 3 for number in range(len(films))]
+    films.loc[several.index[:2], "fold"] = [1, 2]
+    manifest = tmp_path / "cut.csv"
+    films.to_csv(manifest, index=False)
+    config = small(phantoms, data={"manifest": str(manifest), "root": str(phantoms.parent), "folds": 3})
+    with pytest.raises(SplitError, match="folds"):
+        execute(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
