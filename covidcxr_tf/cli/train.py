@@ -50,9 +50,13 @@ def command(
     changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     changes += [f"train.epochs={epochs}"] if epochs is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    from covidcxr_tf.config import load_config
+    from covidcxr_tf.config import list_configs, load_config
 
-    config = load_config(config_name or str(arch), changes, smoke=smoke)  # each architecture has a config of its name
+    if config_name is None and arch not in list_configs():
+        # An architecture without a config of its name, as one that a user has just added: trained as COVID-CXNet is.
+        config_name, changes = "chexnet", [f"arch={arch}", f"name={arch}", *changes]
+        click.echo(f"no config is called '{arch}': training it with the settings of 'chexnet'", err=True)
+    config = load_config(config_name or str(arch), changes, smoke=smoke)
     if not config.data.manifest:
         click.echo(
             "no --data: training on SYNTHETIC films. What comes out shows that the tool works, and nothing about "

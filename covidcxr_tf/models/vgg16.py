@@ -49,6 +49,7 @@ def build(
     pooling: str = "flatten",
     normalise: Normalisation | None = None,
     synchronized: bool = False,
+    blocks: Sequence[int] = CONVOLUTIONS,
     filters: Sequence[int] = FILTERS,
     seed: int | None = None,
 ) -> keras.Model:
@@ -77,8 +78,9 @@ def build(
         One value a channel, in units of [0, 1]. None: what `weights` were trained with, or nothing without weights.
     synchronized : bool
         Accepted as every architecture does; there is no batch normalisation here.
-    filters : sequence of int
-        Filters of the convolutions in each of the five blocks.
+    blocks, filters : sequence of int
+        Convolutions in each of the five blocks, and their filters. The defaults are VGG16; `CAM_LAYER` exists where the
+        last block has three.
     seed : int, optional
         Seed of the initial weights and of dropout.
 
@@ -89,14 +91,14 @@ def build(
     WeightsError
         If the weights cannot be found, read or matched.
     """
-    _check(input_shape, filters, head_layers, pooling)
+    _check(input_shape, blocks, filters, head_layers, pooling)
     if normalise is None and weights != "none":
         from covidcxr_tf.models.weights import recommended_normalisation
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0), arch="vgg16")
     units = output_units(num_classes, compat)
     image, features = image_input(input_shape, normalise)
-    features = _convolutions(features, filters, seed)
+    features = _convolutions(features, blocks, filters, seed)
     if pooling == "average":
         features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
     else:
@@ -105,9 +107,11 @@ def build(
     return initialise(keras.Model(image, logits_layer(units, seed)(features), name="vgg16"), weights)
 
 
-def _convolutions(features: keras.KerasTensor, filters: Sequence[int], seed: int | None) -> keras.KerasTensor:
-    """Return the features of ``block5_conv3``, a 16th of the input's size, after their ReLU."""
-    for block, (depth, width) in enumerate(zip(CONVOLUTIONS, filters, strict=True), start=1):
+def _convolutions(
+    features: keras.KerasTensor, blocks: Sequence[int], filters: Sequence[int], seed: int | None
+) -> keras.KerasTensor:
+    """Return the features of the last convolution, a 16th of the input's size, after their ReLU."""
+    for block, (depth, width) in enumerate(zip(blocks, filters, strict=True), start=1):
         if block > 1:
             features = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(features)
         for step in range(1, depth + 1):
@@ -130,13 +134,20 @@ def _head(features: keras.KerasTensor, units: int, layers: int, dropout: float, 
     return features
 
 
-def _check(input_shape: tuple[int | None, ...], filters: Sequence[int], head_layers: int, pooling: str) -> None:
+def _check(
+    input_shape: tuple[int | None, ...],
+    blocks: Sequence[int],
+    filters: Sequence[int],
+    head_layers: int,
+    pooling: str,
+) -> None:
     if pooling not in ("flatten", "average"):
         raise ValueError(f"pooling is '{pooling}'; expected flatten or average")
     if not 0 <= head_layers <= DENSE_LAYERS:
         raise ValueError(f"head_layers is {head_layers}; expected 0 to {DENSE_LAYERS}")
-    if len(filters) != len(CONVOLUTIONS):
-        raise ValueError(f"filters is {tuple(filters)}; expected five numbers, one a block")
+    for name, numbers in (("blocks", blocks), ("filters", filters)):
+        if len(numbers) != len(CONVOLUTIONS) or min(numbers) < 1:
+            raise ValueError(f"{name} is {tuple(numbers)}; expected five numbers of at least 1, one a block")
     smallest = 16 if pooling == "average" else 32
     for axis, side in zip(("rows", "columns"), input_shape[:2], strict=True):
         if side is None and pooling == "flatten":
