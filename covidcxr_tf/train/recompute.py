@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from covidcxr_tf.errors import ConfigError
 
-SEGMENTS = 12  # ResNet-101 at 1500 px: 7 hold .5 GB more within a segment, and no cut makes the first one smaller
+SEGMENTS = 12  # ResNet-101: with more, the largest part (the first block) holds no less; with 7, .6 GB more at 1500 px
 
 
 def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: int = SEGMENTS) -> Callable[[Any], Any]:

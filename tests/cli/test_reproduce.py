@@ -82,6 +82,10 @@ def test_without_films_it_says_synthetic(covidcxr: Callable[..., Any], tmp_path:
         ([KEY, "--set", "seed=4"], "--seed"),
         ([KEY, "--repeats", "0"], "repeats"),
         ([KEY, "--root", "films"], "--data"),
+        ([KEY, "--masks", "masks.csv"], "--data"),
+        ([KEY, "--masks-root", "films"], "--masks"),
+        ([KEY, "--set", "nobody:train.epochs=1"], "no config"),
+        ([KEY, "--set", "base:seed=1"], "--seed"),
     ],
 )
 def test_what_cannot_be_asked(covidcxr: Callable[..., Any], tmp_path: Path, words: list[str], told: str) -> None:
@@ -89,3 +93,30 @@ def test_what_cannot_be_asked(covidcxr: Callable[..., Any], tmp_path: Path, word
     assert done.code == 2
     assert told in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_films_with_masks_may_lie_elsewhere(
+    covidcxr: Callable[..., Any], phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Bench] = []
+
+    def measured(bench: Bench) -> dict[str, Measured]:
+        seen.append(bench)
+        return {ACCURACY: Measured(90.0)}
+
+    one = Experiment("base_v1", "the base model", (ACCURACY,), measured)
+    monkeypatch.setattr(sys.modules["made_up_reproduction"], "EXPERIMENTS", (one,))
+    (tmp_path / "masks.csv").write_bytes(phantoms.read_bytes())
+    words = ("--masks", tmp_path / "masks.csv", "--masks-root", phantoms.parent, "--out", tmp_path / "out")
+    done = covidcxr("reproduce", KEY, "--data", phantoms, *words)
+    assert done.code == 0
+    drawn = seen[0].drawn()
+    assert drawn is not None
+    assert drawn.manifest_path == tmp_path / "masks.csv"
+    assert drawn.root == phantoms.parent.resolve()
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "--masks masks.csv --masks-root MASKED_FILMS" in page
+    assert str(tmp_path) not in page
+    # Other masks are another reproduction.
+    (tmp_path / "masks.csv").write_text(phantoms.read_text() + "\n")
+    assert covidcxr("reproduce", KEY, "--data", phantoms, *words).code == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 
 from covidcxr_tf.errors import DataError, ManifestError
-from covidcxr_tf.evaluate.segmentation import dice, evaluate_masks, jaccard, score_classes, score_masks
+from covidcxr_tf.evaluate.segmentation import dice, evaluate_masks, jaccard, missed_share, score_classes, score_masks
 
 
 def test_hand_worked() -> None:
@@ -128,3 +128,15 @@ def test_broken_rows() -> None:
     for bad in (scores(4).drop(columns="patient_id"), scores(4).iloc[:0], scores(4)[["patient_id"]]):
         with pytest.raises(ManifestError, match="expected patient_id"):
             evaluate_masks(bad)
+
+
+def test_what_is_left_out_counts_against_the_true_mask_alone() -> None:
+    truth, found = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
+    truth[:2] = 1
+    found[1:] = 1
+    assert missed_share(truth, found) == 0.5  # what was found too much does not count
+    assert missed_share(found, truth) == pytest.approx(8 / 12)
+    assert missed_share(truth, np.zeros((4, 4))) == 1
+    assert missed_share(np.zeros((4, 4)), truth) == 0
+    with pytest.raises(DataError):
+        missed_share(truth, found[:2])

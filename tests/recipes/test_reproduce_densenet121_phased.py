@@ -316,11 +316,20 @@ def test_without_rsna_films_paths_a_and_d_do_not_run(make: Callable[..., Bench],
 def test_rsna_films_alone_leave_paths_d_and_f(make: Callable[..., Bench]) -> None:
     whys = why_of(make(*without(NIH)))
     assert [path for path, why in whys.items() if not why] == ["d", "f"]
-    assert "with findings" in whys["a"]
+    assert whys["a"].startswith("not run: no film of NIH ChestX-ray14")
     bench = make(*without(NIH))
     by_name = {one.name: one for one in reproduction.EXPERIMENTS}
     assert not by_name["phase_2_rsna"].missing(bench)  # path d's row can be measured
     assert by_name["phase_1"].missing(bench)
+
+
+def test_films_of_a_source_that_lack_what_a_phase_needs_are_told(make: Callable[..., Bench]) -> None:
+    bare = make(*((*film[:2], "", *film[3:]) for film in EVERYTHING))
+    assert "(source nih-cxr14 or nih14) has findings" in why_of(bare)["c"]
+    assert not why_of(bare)["e"]
+    healthy = make(*(film for film in EVERYTHING if film[:2] != ("pneumonia", NIH)))
+    assert "a label of the class pneumonia" in why_of(healthy)["b"]
+    assert not why_of(healthy)["c"]
 
 
 def test_without_covid19_or_without_the_rest_there_is_no_phase_3(make: Callable[..., Bench]) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import load_manifest
-from covidcxr_tf.errors import ConfigError, ManifestError
+from covidcxr_tf.errors import ConfigError, ManifestError, UsageError
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions import bench as bench_module
-from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.bench import Bench, check_settings, settings_for
 from covidcxr_tf.train.run_dir import RunDir
 
 TINY = ("image.size=64", "image.tiles=4", "train.epochs=1", "train.batch_size=8")
@@ -169,3 +170,41 @@ def test_a_real_training_is_read_back_equal(make: Make) -> None:
     again = bench.train("base", "real", ["image.lungs=none"])
     assert json.loads(json.dumps(first.metrics)) == again.metrics
     assert again.metrics["classes"] == ["normal", "covid19"]
+
+
+def test_a_setting_may_name_the_configs_it_is_for(make: Make) -> None:
+    settings = ("unet*:train.epochs=7", "train.epochs=3", "base:image.size=96", "model.init=C:/weights.h5")
+    bench = make(settings=settings)
+    assert settings_for("unet_four", settings) == ["train.epochs=3", "model.init=C:/weights.h5", "train.epochs=7"]
+    assert bench.config("unet").train.epochs == 7
+    assert bench.config("base").train.epochs == 3
+    assert bench.config("base").image.size == 96
+    assert bench.config("unet").image.size == 256
+    check_settings(settings)
+    with pytest.raises(UsageError, match="'resnet19' is no config"):
+        check_settings(["resnet19:train.epochs=1"])
+
+
+def test_what_an_experiment_is_about_lies_over_the_users_settings(make: Make, trained: list[Config]) -> None:
+    bench = make()
+    bench.train("base", "large", ["image.size=80"], fixed=["image.size=80"])
+    assert trained[0].image.size == 80
+    assert bench.config("base", fixed=["seed=4"]).seed == 0
+
+
+def test_drawn_films_are_those_named_for_it(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    own = bench.drawn()
+    assert own is not None
+    assert len(own.manifest) == len(bench.manifest)
+    masked = bench.manifest.assign(mask_path=bench.manifest["mask_path"].where(bench.manifest.index % 3 == 0, ""))
+    (tmp_path / "masked").mkdir()
+    masked.to_csv(tmp_path / "masked" / "masks.csv", index=False)
+    other = make(masks=load_manifest(tmp_path / "masked" / "masks.csv", root=bench.root)).drawn()
+    assert other is not None
+    assert other.manifest["path"].tolist() == bench.manifest["path"][::3].tolist()
+    assert other.manifest.index.tolist() == list(range(len(other.manifest)))
+    assert other.manifest_path == tmp_path / "masked" / "masks.csv"
+    assert other.root == bench.root.resolve()
+    assert (other.out, other.settings) == (bench.out, bench.settings)
+    assert replace(bench, manifest=bench.manifest.drop(columns="mask_path")).drawn() is None

@@ -19,7 +19,7 @@ from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.models.files import load_model, save_model
 from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.train.loop import build_train_step
-from covidcxr_tf.train.recompute import choose_cuts, recomputed, single_tensor_cuts
+from covidcxr_tf.train.recompute import _one_by_one, choose_cuts, recomputed, single_tensor_cuts
 
 IMAGES = np.random.default_rng(0).random((4, 16, 16, 1), dtype=np.float32)
 LABELS = np.array([0, 1, 1, 0], np.int32)
@@ -91,6 +91,22 @@ def test_what_lies_before_the_last_cut_is_computed_again() -> None:
     behind = [name for name in convolutions if names.index(name) > names.index(cuts[-1])]
     assert kept == len(convolutions)
     assert again == 2 * len(convolutions) - len(behind)
+
+
+def test_gradients_of_a_part_are_all_there_before_one_is_used() -> None:
+    first, second, third = tf.Variable([2.0]), tf.Variable([3.0]), tf.Variable([5.0])
+
+    @tf.function
+    def compute() -> Any:
+        with tf.GradientTape() as tape:
+            one, two, three = _one_by_one(*(tf.convert_to_tensor(value) for value in (first, second, third)))
+            loss = tf.reduce_sum(one * one * two * three)
+        return tape.gradient(loss, [first, second, third])
+
+    np.testing.assert_allclose(compute(), [[60.0], [20.0], [12.0]])
+    graph = compute.get_concrete_function().graph
+    waits = [len(operation.control_inputs) for operation in graph.get_operations() if operation.type == "Identity"]
+    assert waits.count(2) == 3  # each waits for the two others
 
 
 def operations(model: keras.Model, forward: Callable) -> list[str]:
@@ -191,6 +207,9 @@ def test_cuts_that_are_refused(cuts: list[str], said: str) -> None:
 
 def test_models_that_are_refused() -> None:
     image = keras.Input((8, 8, 1))
+    synchronised = keras.layers.BatchNormalization(synchronized=True)(keras.layers.Conv2D(1, 3)(image))
+    with pytest.raises(ConfigError, match=r"synchronised over several devices.*train on one device"):
+        recomputed(keras.Model(image, keras.layers.Flatten()(synchronised)))
     inner = keras.Sequential([keras.layers.Conv2D(1, 3)])
     with pytest.raises(ConfigError, match="is not flat"):
         recomputed(keras.Model(image, keras.layers.Flatten()(inner(image))))

@@ -120,6 +120,8 @@ def _shares(shown: list[Shown], best: str) -> dict[str, Measured]:
     if not inside:
         return {name: Measured(None, why="not measured: no lungs were found, or there was no heat", unit="%")}
     note = f"the films of the figure, a look and no test; evenly spread heat would have {np.mean(even):.1f} %"
+    if len(inside) < len(shown):
+        note += f"; {len(shown) - len(inside)} of {len(shown)} films are left out: no heat, or no lungs found"
     return {name: Measured(float(np.mean(inside)), n=len(inside), note=note, unit="%")}
 
 

@@ -67,20 +67,16 @@ def missing_stage(bench: Bench, stage: str) -> str:
     films = (
         bench.manifest if bench.synthetic else bench.manifest[_column(bench.manifest, "source").isin(SOURCES[stage])]
     )
+    name = {"rsna": "the RSNA challenge (source rsna)"}.get(stage, "NIH ChestX-ray14 (source nih-cxr14 or nih14)")
+    supply = f"`covidcxr data import {SOURCES[stage][0]}` writes a manifest of them"
+    if films.empty:
+        return f"not run: no film of {name}; {supply}"
     if stage == "findings":
-        if _column(films, "findings").eq("").all():
-            return (
-                "not run: no film of NIH ChestX-ray14 (source nih-cxr14 or nih14) with findings; "
-                "`covidcxr data import nih-cxr14` writes a manifest of them"
-            )
-        return ""
-    name = {"nih": "NIH ChestX-ray14 (source nih-cxr14 or nih14)", "rsna": "the RSNA challenge (source rsna)"}[stage]
+        unknown = _column(films, "findings").eq("").all()
+        return f"not run: no film of {name} has findings; {supply}" if unknown else ""
     for kind, labels in bench.config(CONFIG).phases["phase_2"]["classes"].items():
         if not films["label"].isin(labels).any():
-            return (
-                f"not run: no film of {name} is {kind.replace('_', ' ')}; `covidcxr data import "
-                f"{SOURCES[stage][0]}` writes a manifest of them"
-            )
+            return f"not run: no film of {name} has a label of the class {kind}; {supply}"
     return _unknown_patients(bench, films) if stage == "rsna" else ""
 
 

@@ -41,6 +41,7 @@ MASKS = "resnet18-masks"
 SHARES = (0.5, 0.25)
 #: Factors of the patch's side: 112 and 448 px beside 224 (section V-G.1).
 SIZES = (0.5, 2.0)
+KINDS = {"patches": train_patches, "whole films": train_whole}
 #: Test films of each class that get a heat map.
 MAPS = 3
 
@@ -84,7 +85,7 @@ def train_sizes(bench: Bench) -> dict[str, Measured]:
     found = {}
     for share in SHARES[:1] if bench.smoke else SHARES:
         percent = f"{100 * share:.0f}"
-        for train, name in ((train_patches, "patches"), (train_whole, "whole films")):
+        for name, train in KINDS.items():
             full = train(bench)
             outcome = train(bench, f"{name.replace(' ', '_')}_{percent}_percent", share=share)
             lost = outcome.metrics["accuracy"]["value"] - full.metrics["accuracy"]["value"]

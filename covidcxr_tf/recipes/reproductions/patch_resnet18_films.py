@@ -155,13 +155,11 @@ def kept_table(path: Path, films: pd.DataFrame, make: Callable[[], pd.DataFrame]
     What a network says of films takes minutes and hangs on run and films alone: a repeated reproduction reads it.
     """
     if path.is_file():
-        text = {"path": str, "patient_id": str, "source": str, "label": str}
-        table = pd.read_csv(path, dtype=text, float_precision="round_trip")
+        table = _read_table(path)
         if list(dict.fromkeys(table["path"])) == films["path"].tolist():
-            return table.fillna(dict.fromkeys(set(text) & set(table), ""))
-    table = make()
-    write_text(path, table.to_csv(index=False))
-    return table
+            return table
+    write_text(path, make().to_csv(index=False))
+    return _read_table(path)  # as it will be read the next time, to the last digit
 
 
 def drawn_films(bench: Bench) -> Bench:
@@ -194,3 +192,9 @@ def _numbered(films: pd.DataFrame) -> pd.DataFrame:
     numbered = films.reset_index(drop=True)
     numbered.attrs = films.attrs
     return numbered
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    text = {"path": str, "patient_id": str, "source": str, "label": str}
+    table = pd.read_csv(path, dtype=text)
+    return table.fillna(dict.fromkeys(set(text) & set(table), ""))

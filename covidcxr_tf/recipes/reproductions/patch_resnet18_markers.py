@@ -198,7 +198,12 @@ def _row(tests: pd.DataFrame, contrast: Contrast, scope: str, within: str) -> di
 def _why(row: dict[Hashable, Any] | None, contrast: Contrast) -> str:
     if row is not None and row["why"]:
         return str(row["why"])
-    return f"the marker is not known on films of both {contrast.first} and {contrast.second}; add such films"
+    if contrast.marker == RATIO:
+        return (
+            f"the network of the drawn hearts found none between two lungs on films of {contrast.first} or "
+            f"{contrast.second}; train it longer"
+        )
+    return f"no film of {contrast.first} or {contrast.second} has this marker"
 
 
 def _p_value(test: TestResult, note: str) -> Measured:

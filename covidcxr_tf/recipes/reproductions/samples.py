@@ -1,9 +1,21 @@
-"""Films drawn by whole patients, so that a paper's number of films can be met without cutting a patient in two."""
+"""Films of a manifest that a paper's experiment takes: of some sources, and drawn by whole patients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+
+
+def of_sources(films: pd.DataFrame, wanted: tuple[str, ...]) -> pd.DataFrame:
+    """Return the films of some sources (empty: all), index 0..n-1.
+
+    ``data.sources`` must have its say before films are drawn, or it would thin the draw out.
+    """
+    if not wanted or "source" not in films:
+        return films
+    chosen = films[films["source"].isin(wanted)].reset_index(drop=True)
+    chosen.attrs = films.attrs
+    return chosen
 
 
 def draw_patients(films: pd.DataFrame, count: int, seed: int, stream: int = 0) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pandas as pd
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.reading_metrics import with_split
-from covidcxr_tf.recipes.reproductions.samples import draw_patients
+from covidcxr_tf.recipes.reproductions.samples import draw_patients, of_sources
 
 #: Films of each class in the study (abstract). Of more films so many are drawn, whole patients at a time.
 FILMS = {"normal": 532, "bacterial": 492, "viral": 552, "covid19": 455}
@@ -19,10 +19,7 @@ PAPER = ("compat=paper",)
 
 def study_films(bench: Bench) -> pd.DataFrame:
     """Return the films of the four classes, as many as the study has where there are more."""
-    films = bench.manifest
-    wanted = bench.config("vgg16").data.sources
-    if wanted and "source" in films:  # before drawing, or the draw would be thinned out again
-        films = films[films["source"].isin(wanted)]
+    films = of_sources(bench.manifest, bench.config("vgg16").data.sources)
     kept = pd.Series(False, index=films.index)
     for number, (name, count) in enumerate(FILMS.items()):
         own = films[films["label"].eq(name)]
