@@ -63,7 +63,6 @@ class ModelConfig(_Table):
     """What is built and from which weights."""
 
     init: str = "none"  # none | imagenet | chexnet:FILE | FILE
-    new_output: bool = False  # a fresh output layer even where the initial weights have one that fits
     dropout: float = Field(0.2, ge=0, lt=1)
     head_units: int = Field(10, ge=0)
     head_layers: int = Field(1, ge=0)  # dense layers of head_units before the logits, where the architecture has them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from covidcxr_tf.evaluate.multilabel import evaluate_findings
 from covidcxr_tf.evaluate.table import write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.files import write_json
-from covidcxr_tf.models.files import model_digest, read_facts, save_model
+from covidcxr_tf.models.files import kind_of, model_digest, read_facts, save_model
 from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.predict import decide, predictions_table, to_probabilities
 from covidcxr_tf.recipes.datasets import Datasets
@@ -65,7 +66,7 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
         weights=wanted.init,
         **{name: value for name, value in settings.items() if name in known},
     )
-    if wanted.new_output:
+    if other_task(config):
         output = built.get_layer("logits")
         output.set_weights([make(w.shape) for make, w in zip(_initialisers(output), output.weights, strict=True)])
     for layer in built.layers:
@@ -74,6 +75,21 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
             # far behind that validation looks like chance for ten epochs; 0.9 does not.
             layer.momentum = wanted.batch_norm_momentum
     return built
+
+
+def other_task(config: Config) -> bool:
+    """Return whether the initial weights are a model of ours with other outputs than the config's.
+
+    Weights are handed over by name and shape, and the outputs for pneumonia and for COVID-19 have one shape: without
+    this, a detector of COVID-19 would begin as one of pneumonia (Fricks 2021, sections 2.2 and 2.3: "the output layer
+    was replaced").
+    """
+    init = config.model.init
+    if init in ("none", "imagenet") or init.startswith("chexnet:"):
+        return False
+    if not Path(init).is_file() or kind_of(Path(init)) != "zip":
+        return False
+    return tuple(read_facts(init).get("classes", ())) != config.class_names
 
 
 def _initialisers(output: keras.layers.Dense) -> tuple[keras.initializers.Initializer, ...]:

@@ -62,9 +62,7 @@ def execute_phases(config: Config, out: str | Path, *, devices: str = "all", ski
     weights, metrics, outcome = config.model.init, {}, None
     for name, phase in phases.items():
         data = {} if phase.data.manifest != config.data.manifest else shared
-        # "The output layer was replaced" in every phase (sections 2.2 and 2.3), also where the old one would fit.
-        start = {"init": weights, "new_output": outcome is not None or phase.model.new_output}
-        table = merge(phase.model_dump(mode="json"), {"model": start, "data": data})
+        table = merge(phase.model_dump(mode="json"), {"model": {"init": weights}, "data": data})
         outcome = execute(check_config(table), run.folder / name, devices=devices, skip_bad=skip_bad)
         weights = str(outcome.run.model)
         metrics[name] = outcome.metrics

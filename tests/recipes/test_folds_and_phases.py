@@ -191,21 +191,6 @@ def test_films_without_findings_cannot_train_phase_1(phantoms: Path, tmp_path: P
         open_manifest(check_config(table))
 
 
-def test_a_later_phase_has_a_fresh_output_even_where_the_old_one_fits(phases_run: Path, phantoms: Path) -> None:
-    from covidcxr_tf.recipes.classifier import model
-
-    trained, _ = load_model(phases_run / "phase_2" / "model.keras")
-    files = {"init": str(phases_run / "phase_2" / "model.keras")}
-    kept, fresh = (
-        model(small(phantoms, model={**files, "new_output": new})).get_layer("logits").get_weights()
-        for new in (False, True)
-    )
-    np.testing.assert_array_equal(kept[0], trained.get_layer("logits").get_weights()[0])
-    assert not np.array_equal(fresh[0], kept[0]) and not fresh[1].any()
-    assert load_config(phases_run / "phase_2" / "config.toml").model.new_output
-    assert not load_config(phases_run / "phase_1" / "config.toml").model.new_output
-
-
 def test_folds_that_cut_a_patient_are_refused_before_any_work(phantoms: Path, tmp_path: Path) -> None:
     films = pd.read_csv(phantoms)
     several = films[films["patient_id"].duplicated(keep=False)]
