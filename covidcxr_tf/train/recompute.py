@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from covidcxr_tf.errors import ConfigError
 
-SEGMENTS = 12  # ResNet-101: with more, the largest part (the first block) holds no less; with 7, .6 GB more at 1500 px
+SEGMENTS = 16  # at most; ResNet-101 has no use for more
+GRADIENTS = 1.5  # what a part holds going back, in units of the outputs of its layers
 
 
 def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: int = SEGMENTS) -> Callable[[Any], Any]:
@@ -32,10 +33,9 @@ def recomputed(model: keras.Model, cuts: Sequence[str] | None = None, segments: 
     model : keras.Model
         Flat: one input, one output, each layer called once.
     cuts : sequence of str, optional
-        Names of layers after whose output the model is cut. Left out, they are chosen so that the largest of the
-        `segments` holds as little as can be.
+        Names of layers after whose output the model is cut. Left out, `choose_cuts` chooses them.
     segments : int
-        Parts of the model, at least 2, where `cuts` is left out; fewer where it cannot be cut so often.
+        Parts of the model at most, at least 2, where `cuts` is left out.
 
     Returns
     -------
@@ -159,9 +159,10 @@ def single_tensor_cuts(model: keras.Model) -> list[str]:
 
 
 def choose_cuts(model: keras.Model, segments: int = SEGMENTS) -> list[str]:
-    """Return at most ``segments - 1`` places for `recomputed`, so that the largest part holds as little as can be.
+    """Return at most ``segments - 1`` places for `recomputed` with which the peak is least.
 
-    What a part holds is counted as the values of all its layers' outputs; open rows and columns count as 1.
+    What is held while a part goes back: the tensors between the parts up to its own input, and the outputs of its
+    layers one and a half times, as their gradients come and go. Counted in values; open rows and columns count as 1.
 
     Raises
     ------
@@ -175,31 +176,32 @@ def choose_cuts(model: keras.Model, segments: int = SEGMENTS) -> list[str]:
     noise = [names.index(name) for name in _random_layers(model)]
     before_noise = min(noise, default=len(names))
     places = [number for name in single_tensor_cuts(model) if (number := names.index(name)) < before_noise]
-    low, high = 0, sum(sizes)
-    while low < high:  # the least bound that `segments` parts can keep to
+    low, high = 0, math.ceil(GRADIENTS * sum(sizes))
+    while low < high:
         middle = (low + high) // 2
-        if len(_filled(sizes, places, middle)) < segments and _largest(sizes, _filled(sizes, places, middle)) <= middle:
-            high = middle
-        else:
+        if _cuts_within(middle, sizes, places, segments) is None:
             low = middle + 1
-    return [names[place] for place in _filled(sizes, places, high)]
+        else:
+            high = middle
+    return [names[place] for place in _cuts_within(high, sizes, places, segments) or ()]
 
 
-def _filled(sizes: list[int], places: list[int], bound: int) -> list[int]:
-    """Return the cuts that fill each part, from the input on, as far as the bound allows."""
-    cuts: list[int] = []
-    start, previous = 0, -1
-    for place in [*places, len(sizes) - 1]:
-        if sum(sizes[start : place + 1]) > bound and previous >= start:
-            cuts.append(previous)
-            start = previous + 1
-        previous = place
-    return cuts
-
-
-def _largest(sizes: list[int], cuts: list[int]) -> int:
-    edges = [0, *(cut + 1 for cut in cuts), len(sizes)]
-    return max(sum(sizes[start:end]) for start, end in itertools.pairwise(edges))
+def _cuts_within(bound: int, sizes: list[int], places: list[int], segments: int) -> tuple[int, ...] | None:
+    """Return the fewest cuts with which no part holds more than `bound`; None where there are none."""
+    upto = [0, *itertools.accumulate(sizes)]
+    ends: dict[int, tuple[int, tuple[int, ...]]] = {-1: (0, ())}  # last cut -> least kept between parts, and the cuts
+    for _ in range(segments):
+        for kept, cuts in sorted(ends.values()):
+            if kept + GRADIENTS * (upto[-1] - upto[(cuts or (-1,))[-1] + 1]) <= bound:
+                return cuts
+        further: dict[int, tuple[int, tuple[int, ...]]] = {}
+        for last, (kept, cuts) in ends.items():
+            for place in places:
+                if place > last and kept + GRADIENTS * (upto[place + 1] - upto[last + 1]) <= bound:
+                    new = (kept + sizes[place], (*cuts, place))
+                    further[place] = min(further.get(place, new), new)
+        ends = further
+    return None
 
 
 def _random_layers(model: keras.Model) -> list[str]:

@@ -80,7 +80,8 @@ def biomarkers(bench: Bench) -> dict[str, Measured]:
         if contrast.marker == RATIO and why:
             found[fact] = Measured(None, why=why)
             continue
-        found[fact] = _tested(tests, contrast, f"rank sum over patients, lungs found by {finder.name}")
+        network = "the network of drawn hearts" if contrast.marker == RATIO else finder.name
+        found[fact] = _tested(tests, contrast, f"rank sum over patients, organs found by {network}")
         found |= _inside(tests, contrast)
     return found | _normality(tests) | _without_supine(table)
 

@@ -21,7 +21,7 @@ from covidcxr_tf.recipes.reproductions.resnet101_1500_films import (
     train_scenario,
 )
 from covidcxr_tf.recipes.reproductions.resnet101_1500_heat import heat_maps, lung_share
-from covidcxr_tf.recipes.reproductions.resnet101_1500_reading import Tested, films_used, training_minutes
+from covidcxr_tf.recipes.reproductions.resnet101_1500_reading import Judged, films_used, training_minutes
 
 SMOKE_LABELS = ("normal", "covid19", "pneumonia")
 CAVEATS = (
@@ -51,7 +51,7 @@ HEADLINES = ("abstract", "table10.proposed", "section5")
 def scenario_1(bench: Bench) -> dict[str, Measured]:
     """Train on D1 and D2, test on D1 to D4: Tables 5 and 6 and the headline, with and without D3 and D4."""
     outcome = train_scenario(bench, 1)
-    tested = Tested.read(bench, outcome)
+    tested = Judged.read(bench, outcome)
     found = _table(tested, "table5") | _table(tested, "table6", CUT)
     headline = "D1 and D2 only, as printed"
     sensitivity = tested.positive("d1", note=headline)
@@ -68,7 +68,7 @@ def scenario_1(bench: Bench) -> dict[str, Measured]:
     return found | _one_split(bench)
 
 
-def _with_others(tested: Tested) -> dict[str, Measured]:
+def _with_others(tested: Judged) -> dict[str, Measured]:
     found = {
         "also scenario 1 with D3 and D4: specificity": tested.negative("d2", "other"),
         "also scenario 1 with D3 and D4: accuracy": tested.accuracy("d1", "d2", "other"),
@@ -83,7 +83,7 @@ def _with_others(tested: Tested) -> dict[str, Measured]:
 def _one_split(bench: Bench) -> dict[str, Measured]:
     """Return scenario 1 once more with one split by patient, which the paper does not have."""
     outcome = train_scenario(bench, 1, redraw=False)
-    tested = Tested.read(bench, outcome)
+    tested = Judged.read(bench, outcome)
     title = "also scenario 1, one split by patient"
     return {
         f"{title}: sensitivity (D1)": tested.positive("d1"),
@@ -95,7 +95,7 @@ def _one_split(bench: Bench) -> dict[str, Measured]:
 def scenario_2(bench: Bench) -> dict[str, Measured]:
     """Train with D3 and D4 among the negatives (Table 7)."""
     outcome = train_scenario(bench, 2)
-    tested = Tested.read(bench, outcome)
+    tested = Judged.read(bench, outcome)
     found = _table(tested, "table7", rows={"d1": POSITIVE, "other": "other"})
     found["also scenario 2: normal films (D2) called non-COVID-19"] = tested.negative("d2")
     found["also scenario 2: AUC, D1 against D3 and D4"] = tested.area("d1", "other")
@@ -107,7 +107,7 @@ def sizes(bench: Bench) -> dict[str, Measured]:
     found = {}
     for printed, size in study_sizes(bench).items():
         outcome = train_scenario(bench, 2, size)
-        tested = Tested.read(bench, outcome)
+        tested = Judged.read(bench, outcome)
         prefix = f"section3_2.px{printed}"
         here = f"{size} px for {printed}"
         found[f"{prefix}.{POSITIVE}"] = tested.positive("d1", note=here)
@@ -117,7 +117,7 @@ def sizes(bench: Bench) -> dict[str, Measured]:
     return found
 
 
-def _minutes(bench: Bench, tested: Tested, spent: tuple[float, int], here: str) -> Measured:
+def _minutes(bench: Bench, tested: Judged, spent: tuple[float, int], here: str) -> Measured:
     minutes, epochs = spent
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     again = ", activations computed twice" if bench.config(CONFIG).train.recompute else ""
@@ -127,7 +127,7 @@ def _minutes(bench: Bench, tested: Tested, spent: tuple[float, int], here: str) 
 
 def scenario_3(bench: Bench) -> dict[str, Measured]:
     """Test scenario 1's network on COVID-19 films of a source that it was not trained on (Table 8)."""
-    tested = Tested.read(bench, train_scenario(bench, 1))
+    tested = Judged.read(bench, train_scenario(bench, 1))
     found = {}
     for name, cut in (("cutoff50", 0.5), ("cutoff90", CUT)):
         note = f"D5 is the source {tested.second}"
@@ -142,7 +142,7 @@ def scenario_3(bench: Bench) -> dict[str, Measured]:
 def scenario_4(bench: Bench) -> dict[str, Measured]:
     """Train three classes (Table 9)."""
     outcome = train_scenario(bench, 4)
-    tested = Tested.read(bench, outcome)
+    tested = Judged.read(bench, outcome)
     called = tested.table["predicted"].to_numpy(str)
     found = {
         f"table9.{row}.{name}": tested.share(tested.of(dataset), called == name)
@@ -153,7 +153,7 @@ def scenario_4(bench: Bench) -> dict[str, Measured]:
     return found | within_sources(outcome.metrics, "scenario 4") | films_used(bench, outcome, "scenario 4")
 
 
-def _table(tested: Tested, prefix: str, cut: float = 0.5, rows: dict[str, str] | None = None) -> dict[str, Measured]:
+def _table(tested: Judged, prefix: str, cut: float = 0.5, rows: dict[str, str] | None = None) -> dict[str, Measured]:
     """Return both cells of each row of a table of two classes."""
     found = {}
     for dataset, row in (rows or ROWS).items():

@@ -19,7 +19,7 @@ from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
 from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, nearest_median, read_film
 from covidcxr_tf.recipes.reproductions.resnet101_1500_films import CONFIG, POSITIVE, train_scenario
-from covidcxr_tf.recipes.reproductions.resnet101_1500_reading import NAMES, RESAMPLES, Tested
+from covidcxr_tf.recipes.reproductions.resnet101_1500_reading import NAMES, RESAMPLES, Judged
 from covidcxr_tf.train.run_dir import RunDir
 
 #: Films of each kind in the paper's figure 5, and false alarms in its figure 6.
@@ -44,7 +44,7 @@ def heat_maps(bench: Bench) -> dict[str, Measured]:
     are those next to the median confidence of D1 and of D2, and the non-COVID-19 films of the highest confidence.
     """
     outcome = train_scenario(bench, 1)
-    tested = Tested.read(bench, outcome)
+    tested = Judged.read(bench, outcome)
     confidence = 100 * pd.Series(tested.confidence)
     kinds = {name: nearest_median(confidence[tested.of(name)], SHOWN) for name in ("d1", "d2")}
     chosen = [Chosen(row, f"{NAMES[name]}, typical") for name, rows in kinds.items() for row in rows]
@@ -59,7 +59,7 @@ def heat_maps(bench: Bench) -> dict[str, Measured]:
     return found | shares
 
 
-def _confidences(tested: Tested, kinds: dict[str, list[int]]) -> dict[str, Measured]:
+def _confidences(tested: Judged, kinds: dict[str, list[int]]) -> dict[str, Measured]:
     confidence = 100 * pd.Series(tested.confidence)
     rule = "scenario 1's network (the text does not say which); test films next to the median"
     found = {}
@@ -79,7 +79,7 @@ def _confidences(tested: Tested, kinds: dict[str, list[int]]) -> dict[str, Measu
     return found
 
 
-def _draw(bench: Bench, run: RunDir, tested: Tested, chosen: list[Chosen]) -> dict[str, Measured]:
+def _draw(bench: Bench, run: RunDir, tested: Judged, chosen: list[Chosen]) -> dict[str, Measured]:
     """Write the picture into the run's own folder and return the share of activation in the lungs, before masking."""
     loaded = LoadedModel.load(run.folder)
     columns, inside, even = [], [], []

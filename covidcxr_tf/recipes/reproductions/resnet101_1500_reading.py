@@ -24,7 +24,7 @@ NAMES = {"d1": "D1", "d2": "D2", "other": "D3 + D4", "d5": "D5"}
 
 
 @dataclass(frozen=True)
-class Tested:
+class Judged:
     """The test films of a scenario.
 
     Attributes
@@ -48,7 +48,7 @@ class Tested:
     note: str
 
     @classmethod
-    def read(cls, bench: Bench, outcome: Outcome) -> Tested:
+    def read(cls, bench: Bench, outcome: Outcome) -> Judged:
         """Return the test films of a run with the bench's films."""
         table = read_predictions(outcome.run.folder / "predictions_test.csv")
         second = second_source(study_films(bench))
@@ -79,7 +79,8 @@ class Tested:
         samples = bootstrap(statistics, patient_ids, RESAMPLES if patients > 1 else 0, self.seed)["share"]
         metric = describe(hits / n, samples, patients)
         width = "the interval has no width: all alike" if metric.get("note") else ""
-        parts = (f"{hits} of {n} films, {patients} patients", width, note, self.note)
+        counted = f"{hits} of {n} films, {patients} patient{'' if patients == 1 else 's'}"
+        parts = (counted, width, note, self.note)
         return from_metric(metric, percent=True, n=n, note="; ".join(part for part in parts if part), unit="%")
 
     def positive(self, dataset: str, cut: float = 0.5, note: str = "") -> Measured:

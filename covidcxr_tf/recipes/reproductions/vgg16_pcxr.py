@@ -8,6 +8,8 @@ folds beside them.
 from __future__ import annotations
 
 import json
+import os
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -64,7 +66,7 @@ def whole_film(bench: Bench) -> dict[str, Measured]:
     figures = overall(outcome, bench.seed)
     for place in ("abstract", "results"):
         found |= {f"{place}.whole.{name}": one for name, one in figures.items()}
-    return found | within_sources(outcome.metrics, "whole films")
+    return found | within(outcome, "whole films")
 
 
 def segmented_lungs(bench: Bench) -> dict[str, Measured]:
@@ -76,7 +78,21 @@ def segmented_lungs(bench: Bench) -> dict[str, Measured]:
         for place in ("abstract", "results", "discussion")
         for name, one in figures.items()
     }
-    return found | within_sources(outcome.metrics, "segmented lungs") | _gain(outcome, whole(bench))
+    return found | within(outcome, "segmented lungs") | _gain(outcome, whole(bench))
+
+
+def within(outcome: Outcome, title: str) -> dict[str, Measured]:
+    """Return the area of COVID-19 within each source that has it, and the accuracy within those of several classes."""
+    rows = within_sources(outcome.metrics, title)
+    for source, part in outcome.metrics["by_source"].items():
+        there = {name: count for name, count in part["support"].items() if count}
+        if len(there) < 2 or source == UNKNOWN_SOURCE:
+            continue
+        counted = ", ".join(f"{count} {name}" for name, count in there.items())
+        most = max(there.values()) / part["n"]
+        note = f"{counted}; calling all {max(there, key=lambda name: there[name])} gives {most:.3f}"
+        rows[f"also {title}: accuracy within {source}"] = from_metric(part["accuracy"], n=part["n"], note=note)
+    return rows
 
 
 def overall(outcome: Outcome, seed: int = 0) -> dict[str, Measured]:
@@ -102,7 +118,16 @@ def overall(outcome: Outcome, seed: int = 0) -> dict[str, Measured]:
         "accuracy": metrics["accuracy"],
         "auc": metrics["auroc"],
     }
-    return {name: from_metric(found[name], n=n, note="; ".join(filter(None, notes[name]))) for name in OVERALL}
+    trained = conditions(outcome)
+    return {name: from_metric(found[name], n=n, note="; ".join((*notes[name], trained))) for name in OVERALL}
+
+
+def conditions(outcome: Outcome) -> str:
+    """Return size, first weights and epochs of a run, in words."""
+    config = tomllib.loads((outcome.run.folder / "config.toml").read_text(encoding="utf-8"))
+    init = str(config["model"]["init"])
+    weights = "random first weights" if init == "none" else f"first weights {os.path.basename(init)}"
+    return f"{config['image']['size']} px, {weights}, {config['train']['epochs']} epoch(s)"
 
 
 def macro_specificity(table: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
