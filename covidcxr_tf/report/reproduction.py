@@ -21,6 +21,7 @@ LABEL_WIDTH = 62  # characters a line
 UNITS = {"1": "share or pure number", "%": "per cent"}
 BOUND = ", printed as a bound"
 SIGNS = "<>≤≥"
+COUNTS = "films"  # the paper's set and ours differ in size: side by side, their counts would show that alone
 DATA = ("fact", "experiment", "unit", "printed", "printed_ci95_low", "printed_ci95_high", "measured", "ci95_low",
         "ci95_high", "interval")  # fmt: skip
 
@@ -31,15 +32,16 @@ def draw_reproduction(table: pd.DataFrame, path: str | Path, title: str) -> Path
     Parameters
     ----------
     table : DataFrame
-        ``table.csv`` of a reproduction. Rows without a printed or without a measured number are left out, and counted
-        below the title.
+        ``table.csv`` of a reproduction. Rows without a printed or without a measured number are left out, and so are
+        counts of films; how many is said below the title.
     path : str or path
         The PNG.
     title : str
         First line above the panels.
     """
     printed = table[table["printed"].notna()]
-    shown = printed[printed["measured"].notna()]
+    measured = printed["measured"].notna()
+    shown = printed[measured & printed["unit"].ne(COUNTS)]
     panel = np.array([_panel(*row) for row in zip(shown["unit"], shown["printed_text"], strict=True)], dtype=object)
     names: list[str] = list(dict.fromkeys(panel))
     heights = [max(int((panel == name).sum()), 1) for name in names] or [2]
@@ -57,9 +59,11 @@ def draw_reproduction(table: pd.DataFrame, path: str | Path, title: str) -> Path
     else:
         # Above the panel: inside, it would lie on somebody's number.
         panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
-    left_out = len(printed) - len(shown)
-    rest = f", {left_out} not run (table.csv says why)" if left_out else ""
-    figure.suptitle(f"{title}\n{len(shown)} of {len(printed)} printed numbers{rest}", fontsize=10)
+    parts = [f"{len(shown)} of {len(printed)} printed numbers"]
+    counts, left_out = int(measured.sum()) - len(shown), int((~measured).sum())
+    parts += [f"{counts} counts of films stand in table.csv, with their shares"] if counts else []
+    parts += [f"{left_out} not run (table.csv says why)"] if left_out else []
+    figure.suptitle(f"{title}\n{', '.join(parts)}", fontsize=10)
     return save_figure(figure, path)
 
 

@@ -110,6 +110,7 @@ def test_average_variant_takes_films_of_any_size(tiny: Build) -> None:
         ({"pooling": "max"}, "pooling is 'max'; expected flatten or average"),
         ({"head_layers": 4}, "head_layers is 4; expected 0 to 3"),
         ({"filters": (4, 8)}, r"filters is \(4, 8\); expected five numbers"),
+        ({"blocks": (1, 1, 1, 1, 0)}, r"blocks is \(1, 1, 1, 1, 0\); expected five numbers of at least 1"),
         ({"input_shape": (32, 31, 3)}, "the input has 31 columns; expected at least 32"),
         ({"input_shape": (15, 32, 3), "pooling": "average"}, "the input has 15 rows; expected at least 16"),
         ({"input_shape": (None, 32, 3)}, "the input's rows are open, which pooling flatten cannot take"),

@@ -29,8 +29,8 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 def chexnet_file(bench: Bench) -> str:
     """Return the CheXNet file that the settings start from, or nothing."""
-    named = [text.partition("=")[2] for text in bench.settings if text.startswith("model.init=chexnet:")]
-    return named[-1].strip("\"'").removeprefix("chexnet:") if named else ""
+    init = bench.config("chexnet").model.init
+    return init.removeprefix("chexnet:") if init.startswith("chexnet:") else ""
 
 
 def missing_chexnet(bench: Bench) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from covidcxr_tf.recipes.reproductions.experiment import ALSO, Experiment, Measu
 
 UNANSWERED = "no experiment of this reproduction measures it"
 NOT_RUN = "not run: "
+WITHIN = " within "  # of rows that hold for one source
 #: Folders of an absolute path, at the start of a word: a table that is published names files, not a machine's folders.
 _FOLDERS = re.compile(r"(?<![\w/.~\])}-])~?/(?!/)(?:[^\s/'\";,|]+/)+")
 
@@ -31,7 +32,8 @@ class Row:
     what, locator, unit : str
         As the fact has them.
     printed, measured, difference : float or None
-        In `unit`; `difference` is measured - printed, and None beside a printed bound as ``< 0.001``.
+        In `unit`; `difference` is measured - printed, and None beside a printed bound as ``< 0.001`` and beside counts
+        of films: sets differ in size.
     printed_text : str
         The printed number with the paper's own digits and sign: ``< 0.001``.
     printed_ci95, ci95 : tuple of float or None
@@ -99,6 +101,9 @@ def build_rows(
 ) -> tuple[Row, ...]:
     """Return the table of a reproduction: by experiment, and last what no experiment answers.
 
+    In each experiment what was measured within one source stands first: where label and source go together, it alone
+    says something about the disease.
+
     Parameters
     ----------
     paper : Paper
@@ -112,12 +117,16 @@ def build_rows(
     answered: set[str] = set()
     for experiment in experiments:
         repeats = results[experiment.name]
+        also = list(dict.fromkeys(name for one in repeats for name in one if name.startswith(ALSO)))
+        within = [name for name in also if WITHIN in name]
+        rows += [_also_row(name, experiment.name, repeats) for name in within]
         for fact_id in experiment.facts:
+            fact = paper.fact(fact_id)
             measured, interval = combine([one[fact_id] for one in repeats])
-            rows.append(_row(paper.fact(fact_id), experiment.name, measured, interval))
-        for name in dict.fromkeys(name for one in repeats for name in one if name.startswith(ALSO)):
-            measured, interval = combine([one[name] for one in repeats if name in one])
-            rows.append(_also_row(name, experiment.name, measured, interval))
+            share = printed_share(paper, fact) if measured.value is not None else ""
+            measured = replace(measured, note=_joined((measured.note, share)))
+            rows.append(_row(fact, experiment.name, measured, interval))
+        rows += [_also_row(name, experiment.name, repeats) for name in also if name not in within]
         answered.update(experiment.facts)
     left = [fact for fact in paper.of_role("result") if fact.id not in answered]
     return (*rows, *(_row(fact, "", Measured(None, why=UNANSWERED), "") for fact in left))
@@ -169,7 +178,7 @@ def without_folders(text: str) -> str:
 
 def _row(fact: Fact, experiment: str, measured: Measured, interval: str) -> Row:
     # "< 0.001" is a bound: there is nothing to take a difference from.
-    exact = measured.value is not None and fact.sign in ("", "≈")
+    exact = measured.value is not None and fact.sign in ("", "≈") and fact.unit != "films"
     return Row(
         fact=fact.id,
         experiment=experiment,
@@ -191,7 +200,8 @@ def _row(fact: Fact, experiment: str, measured: Measured, interval: str) -> Row:
     )
 
 
-def _also_row(name: str, experiment: str, measured: Measured, interval: str) -> Row:
+def _also_row(name: str, experiment: str, repeats: Sequence[Mapping[str, Measured]]) -> Row:
+    measured, interval = combine([one[name] for one in repeats if name in one])
     return Row(
         fact="",
         experiment=experiment,
@@ -211,6 +221,16 @@ def _also_row(name: str, experiment: str, measured: Measured, interval: str) -> 
         why="" if measured.value is not None else _reason(measured.why),
         note=without_folders(measured.note),
     )
+
+
+def printed_share(paper: Paper, fact: Fact) -> str:
+    """Return a printed confusion count as share of its row, ``"printed: 97.3 % of 645"``; empty for other facts."""
+    row, _, _ = fact.id.rpartition(".")
+    cells = [known for known in paper.facts if known.id.rpartition(".")[0] == row and known.unit == "films"]
+    total = sum(known.value for known in cells)
+    if fact.unit != "films" or len(cells) < 2 or row.count(".") != 1 or not row.startswith("table"):
+        return ""
+    return f"printed: {100 * fact.value / total:.1f} % of {total:.0f}"
 
 
 def _reason(why: str) -> str:
