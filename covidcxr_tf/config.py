@@ -183,8 +183,11 @@ class Config(_Table):
             raise ValueError(f"run_phases names {stray[0]}; phases holds {', '.join(self.phases) or 'nothing'}")
         if self.run_phases and self.task not in ("classification", "multilabel"):
             raise ValueError(f"run_phases is for classifiers; the task is {self.task}")
-        if self.data.folds == 1:
-            raise ValueError("data.folds is 1; expected 0 (one split) or at least 2")
+        if self.data.folds in (1, 2):
+            # One fold tests, the next validates, the rest trains.
+            raise ValueError(f"data.folds is {self.data.folds}; expected 0 (one split) or at least 3")
+        if self.data.folds and self.task != "classification":
+            raise ValueError(f"data.folds is for classification; the task is {self.task}")
         if self.data.folds and (self.run_phases or self.data.redraw_validation):
             raise ValueError("data.folds goes neither with run_phases nor with data.redraw_validation")
         if self.patches.size > self.image.size:
@@ -255,7 +258,8 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
     name : str or path
         A TOML file, or the name of a shipped config.
     overrides : iterable of str
-        ``"train.epochs=3"``: dotted key, then a TOML value (a bare word is taken as text).
+        ``"train.epochs=3"``: dotted key, then a TOML value (a bare word is taken as text). A key of ``train`` holds for
+        every phase and level, unless a later override names one, as in ``"phases.phase_1.train.epochs=3"``.
     smoke : bool
         Lay the file's ``[smoke]`` table over it before the overrides.
 
@@ -269,8 +273,31 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
     if smoke:
         table = merge(table, table.get("smoke", {}))
     for override in overrides:
-        table = merge(table, _parse_override(override))
+        over = _parse_override(override)
+        table = _over_parts(merge(table, over), over)
     return check_config(table, where=str(path))
+
+
+def _over_parts(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table with an override of ``train`` also laid over the phases and levels that set the same key.
+
+    Without this, ``--epochs 3`` would say nothing to a run whose levels have epochs of their own. Other tables stay
+    the parts' own: their films and classes are what makes them parts.
+    """
+    wanted = over.get("train")
+    result = dict(table)
+    for kind in ("phases", "levels"):
+        parts = table.get(kind)
+        if isinstance(wanted, Mapping) and isinstance(parts, Mapping):
+            result[kind] = {name: _with_train(part, wanted) for name, part in parts.items()}
+    return result
+
+
+def _with_train(part: Any, wanted: Mapping[str, Any]) -> Any:
+    own = part.get("train") if isinstance(part, Mapping) else None
+    if not isinstance(own, Mapping):
+        return part
+    return {**part, "train": {key: wanted.get(key, value) for key, value in own.items()}}
 
 
 def _read_table(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from covidcxr_tf.data.manifest import film_path, load_manifest, map_classes
+from covidcxr_tf.data.manifest import film_path, load_manifest, map_classes, with_findings
+from covidcxr_tf.data.splits import patient_digest
 from covidcxr_tf.errors import SplitError
 from covidcxr_tf.evaluate.segmentation import evaluate_masks, missed_share, score_classes, score_masks
 from covidcxr_tf.evaluate.thresholds import Threshold
@@ -17,7 +18,15 @@ from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.anatomy import CLASSES, LEFT_LUNG
 from covidcxr_tf.lungs.drawn_masks import drawn_mask, has_heart_masks
 from covidcxr_tf.models.files import read_facts
-from covidcxr_tf.predict import Classifier, class_labels, holds_several, load_any, predict_manifest
+from covidcxr_tf.predict import (
+    Classifier,
+    EnsembleModel,
+    HierarchicalModel,
+    class_labels,
+    holds_several,
+    load_any,
+    predict_manifest,
+)
 from covidcxr_tf.progress import track
 from covidcxr_tf.report.run_figures import draw_overlap
 
@@ -46,7 +55,8 @@ def predict_table_for(
 ) -> pd.DataFrame:
     """Return the predictions table of a model on a manifest's films, or on those of one split.
 
-    Labels are mapped to the model's classes as in its training; films of other labels are left out.
+    Labels are mapped to the model's classes as in its training; films of other labels are left out. For a model of
+    findings, films whose findings are not known are left out, and the labels stay.
 
     Raises
     ------
@@ -61,7 +71,11 @@ def predict_table_for(
 
 def judged_films(loaded: Classifier, manifest: str, split: str | None, root: str | None) -> pd.DataFrame:
     """Return the films of `predict_table_for`, index 0..n-1."""
-    films = map_classes(load_manifest(manifest, root=root), class_labels(loaded), complete=False)
+    films = load_manifest(manifest, root=root)
+    if loaded.task == "multilabel":
+        films = with_findings(films)
+    else:
+        films = map_classes(films, class_labels(loaded), complete=False)
     attributes = films.attrs
     if split is not None:
         if "split" not in films:
@@ -72,26 +86,42 @@ def judged_films(loaded: Classifier, manifest: str, split: str | None, root: str
     films = films.reset_index(drop=True)
     films.attrs = attributes
     if split != "train":
-        _refuse_trained_on(films, loaded, manifest)
+        folder = loaded.path if loaded.path.is_dir() else loaded.path.parent
+        _refuse_trained_on(films, folder, _facts_of(loaded), manifest)
     return films
 
 
-def _refuse_trained_on(films: pd.DataFrame, loaded: Classifier, manifest: str) -> None:
-    """Raise where films are of patients in the training part of the run: such figures flatter the model."""
-    folder = loaded.path if loaded.path.is_dir() else loaded.path.parent
+def _refuse_trained_on(films: pd.DataFrame, folder: Path, stored_facts: list[dict[str, Any]], manifest: str) -> None:
+    """Raise where films are of patients that the run, or one its weights come from, was trained on.
+
+    Such figures flatter the model. The model's own records also hold what ``split.csv`` does not: the patients of
+    earlier phases, and validation films that were drawn anew each epoch.
+    """
     split = folder / "split.csv"
-    if not split.is_file():
-        return
-    stored = pd.read_csv(split, dtype=str, keep_default_na=False)
-    trained = set(stored.loc[stored["split"] == "train", "patient_id"])
-    seen = int(films["patient_id"].isin(trained).sum())
+    trained: set[str] = set()
+    if split.is_file():
+        stored = pd.read_csv(split, dtype=str, keep_default_na=False)
+        trained = set(stored.loc[stored["split"] == "train", "patient_id"])
+    records = [record for facts in stored_facts for record in facts.get("history", [])]
+    digests = {digest for record in records for digest in record["patients"]}
+    patients = films["patient_id"]
+    seen = int((patients.isin(trained) | patients.map(patient_digest).isin(digests)).sum())
     if seen:
         raise SplitError(
             f"{seen} of {len(films)} films are of patients that the model was trained on",
             where=manifest,
-            expected=f"films of other patients; the run's own split is {split}",
+            expected="films of other patients" + (f"; the run's own split is {split}" if split.is_file() else ""),
             remedy="judge with --split test on a manifest with that split, or with --split train to see the fit",
         )
+
+
+def _facts_of(loaded: Classifier) -> list[dict[str, Any]]:
+    """Return what is stored with each network that a classifier asks."""
+    if isinstance(loaded, HierarchicalModel):
+        return [loaded.first.facts, loaded.second.facts]
+    if isinstance(loaded, EnsembleModel):
+        return [member.facts for member in loaded.members]
+    return [loaded.facts]
 
 
 def judge_masks(
@@ -102,7 +132,8 @@ def judge_masks(
     Raises
     ------
     ManifestError, SplitError, ImageError
-        For a manifest without masks, a split without films, or a film that cannot be read.
+        For a manifest without masks, a split without films, films of patients that the network was trained on (but for
+        the split ``train``), or a film that cannot be read.
     """
     films = load_manifest(manifest, root=root, require=("path", "label", "patient_id", "mask_path"))
     attributes = films.attrs
@@ -110,6 +141,9 @@ def judge_masks(
     films.attrs = attributes
     if films.empty:
         raise SplitError(f"no film in the split '{split}'", where=manifest, expected="train, validation or test")
+    file = model_file(model)
+    if split != "train":
+        _refuse_trained_on(films, file.parent, [read_facts(file)], manifest)
     table = overlap_table(LungFinder.load(model), films)
     metrics = evaluate_masks(table, seed=seed)
     folder = Path(out)

@@ -244,4 +244,11 @@ def _in_folder(folder: Path) -> Path:
             expected="one model",
             remedy=f"name a level's folder: {folder / 'level_1'} or {folder / 'level_2'}",
         )
+    if (folder / "fold_1" / "model.keras").is_file():
+        raise WeightsError(
+            "a run of folds, which has one model a fold",
+            where=folder,
+            expected="one model",
+            remedy=f"name a fold's folder, as {folder / 'fold_1'}",
+        )
     raise WeightsError("no model.keras in this folder", where=folder, expected="a run folder or a .keras file")

@@ -114,3 +114,15 @@ def test_the_authors_reading_holds_for_the_pixels_too() -> None:
     assert load_config("chexnet").image.compat == "ours"
     assert load_config("chexnet", ["compat=authors"]).image.compat == "authors"
     assert load_config("chexnet", ["compat=authors", "image.compat=ours"]).image.compat == "ours"
+
+
+def test_an_override_of_the_training_holds_for_phases_and_levels() -> None:
+    levels = load_config("chexnet_hierarchical", ["train.epochs=3"]).levels
+    assert {name: level["train"]["epochs"] for name, level in levels.items()} == {"level_1": 3, "level_2": 3}
+    changes = ["train.learning_rate=0.5", "phases.phase_1.train.learning_rate=0.25"]
+    phases = load_config("densenet121", changes).phases
+    assert [phase["train"]["learning_rate"] for phase in phases.values()] == [0.25, 0.5, 0.5]
+    # What a part alone says stays its own.
+    assert phases["phase_1"]["train"]["loss"] == "binary_cross_entropy" and set(phases["phase_3"]["train"]) == {
+        "learning_rate"
+    }

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.errors import SplitError
 from covidcxr_tf.judging import judge_masks, overlap_table
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.anatomy import HEART, LEFT_LUNG, RIGHT_LUNG
@@ -69,3 +70,15 @@ def test_a_network_for_lungs_is_judged_as_before(shipped_lungs: Path, films: Pat
     assert [name for name in map(str, table) if name.startswith(("dice", "jaccard"))] == ["dice", "jaccard"]
     # Three copies of one film and one drawing: the hearts make no difference.
     assert table["dice"].tolist() == [table.loc[0, "dice"]] * 3
+
+
+def test_masks_of_patients_that_the_network_was_trained_on_do_not_judge(
+    anatomy_model: Path, films: Path, tmp_path: Path
+) -> None:
+    split = anatomy_model.parent / "split.csv"
+    split.write_text("path,patient_id,split\na.png,1,train\nz.png,9,test\n")
+    with pytest.raises(SplitError, match="1 of 3 films are of patients that the model was trained on"):
+        judge_masks(str(anatomy_model), str(films), None, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    split.write_text("path,patient_id,split\nz.png,9,train\n")
+    assert judge_masks(str(anatomy_model), str(films), None, None, tmp_path / "out")["n"] == 3

@@ -78,7 +78,8 @@ def command(
             return
         table = predict_table_for(loaded, str(data), wanted, root)
         stored = model_threshold(loaded)
-        positive = positive or loaded.positive
+        if loaded.task != "multilabel":  # findings are judged one by one
+            positive = positive or loaded.positive
     chosen: float | Threshold | None = _number(threshold)
     if stored is not None and threshold is None and positive in (None, stored.positive):
         # A cut-off on one class's probability means nothing for another's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import click
@@ -44,8 +45,8 @@ def command(
 ) -> None:
     """Run every experiment of a paper and print measured values beside the printed ones.
 
-    KEY is one of the papers that `covidcxr papers` lists. What cannot be run with these films is printed as "not
-    run", with the reason. The same command again goes on where it was interrupted: finished runs are read.
+    KEY is one of the papers that `covidcxr papers` lists. What cannot be run with these films is printed as "not run",
+    with the reason. The same command again goes on where it was interrupted: finished runs are read.
     """
     entry("papers", key)
     from covidcxr_tf.recipes.reproductions.readme import terminal_text
@@ -61,4 +62,4 @@ def command(
     click.echo(f"table, figure and README: {done.folder}")
 
 
-command.help = f"{command.help}\n\nPapers: {', '.join(PAPERS)}."
+command.help = f"{inspect.cleandoc(str(command.help))}\n\nPapers: {', '.join(PAPERS)}."

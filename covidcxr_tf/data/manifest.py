@@ -43,6 +43,7 @@ __all__ = [
     "path_problem",
     "resolve_root",
     "row_place",
+    "with_findings",
     "write_manifest",
 ]
 
@@ -207,6 +208,26 @@ def map_classes(films: pd.DataFrame, classes: Mapping[str, Iterable[str]], *, co
     dropped = films.loc[~taken, "label"].value_counts()
     mapped.attrs["dropped_labels"] = {str(label): int(count) for label, count in dropped.sort_index().items()}
     return mapped
+
+
+def with_findings(films: pd.DataFrame) -> pd.DataFrame:
+    """Return the films whose findings are known. The index stays.
+
+    Raises
+    ------
+    ManifestError
+        If there is none.
+    """
+    known = films["findings"].ne("") if "findings" in films else pd.Series(False, index=films.index)
+    if not known.any():
+        raise ManifestError(
+            "no film has findings",
+            where=films.attrs.get("manifest"),
+            expected="NIH names joined by | in the column 'findings', 'No Finding' for none",
+        )
+    chosen = films[known]
+    chosen.attrs = films.attrs
+    return chosen
 
 
 def _root_of(films: pd.DataFrame) -> str:

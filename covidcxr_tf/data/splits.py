@@ -26,6 +26,8 @@ from covidcxr_tf.errors import SplitError, UsageError
 
 RATIOS = (0.6, 0.2, 0.2)
 NEEDED = ("train", "validation")  # a run can go without test films, not without these
+#: Hexadecimal digits of a patient's digest: 30,000 patients then agree by chance in 1 of 600,000 sets.
+DIGITS = 12
 _ATTEMPTS = 100  # a draw can leave a part without a label whose patients all count as a rarer one; then draw again
 
 
@@ -98,6 +100,11 @@ def split_digest(films: pd.DataFrame) -> str:
         for path, patient, part in zip(films["path"], films["patient_id"], films[column], strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+
+
+def patient_digest(patient_id: str) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of a patient's id."""
+    return hashlib.sha256(str(patient_id).encode()).hexdigest()[:DIGITS]
 
 
 def check_split(films: pd.DataFrame, needed: Iterable[str] = NEEDED) -> None:

@@ -12,9 +12,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from covidcxr_tf.evaluate.delong import holm
 from covidcxr_tf.evaluate.significance import (
     TestResult,
     asterisks,
@@ -22,8 +22,6 @@ from covidcxr_tf.evaluate.significance import (
     kolmogorov_smirnov_normal,
     wilcoxon_rank_sum,
 )
-
-Values = dict[str, npt.NDArray[np.float64]]
 
 # Where films are compared inside one source or one class: with fewer patients in a group nothing can come out.
 LEAST_PATIENTS = 3
@@ -136,32 +134,6 @@ def marker_tests(table: pd.DataFrame, markers: Sequence[str]) -> pd.DataFrame:
         tests.loc[defined.index, "p_holm"] = holm(defined.to_numpy(np.float64))
     tests["stars_holm"] = ["" if pd.isna(p_value) else asterisks(p_value) for p_value in tests["p_holm"]]
     return tests
-
-
-def holm(p_values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return p-values corrected for their number.
-
-    The k-th smallest of m is multiplied by m - k + 1, never falls below the one before it, and stays at most 1.
-
-    Parameters
-    ----------
-    p_values : float (m,)
-
-    Returns
-    -------
-    float64 (m,)
-        In the order they came.
-
-    Notes
-    -----
-    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
-    """
-    given = np.asarray(p_values, np.float64)
-    order = np.argsort(given, kind="stable")
-    corrected = np.empty_like(given)
-    raised = given[order] * np.arange(len(given), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
-    return corrected
 
 
 def with_source(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from covidcxr_tf.config import Config
-from covidcxr_tf.data.manifest import load_manifest, map_classes
+from covidcxr_tf.data.manifest import load_manifest, map_classes, with_findings
 from covidcxr_tf.data.splits import check_split, fold_by_patient, split_by_patient, split_digest
 from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
 from covidcxr_tf.errors import ManifestError, SplitError
@@ -73,7 +73,7 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
     if masks and config.classes:
         manifest = with_heart_masks(manifest)
     if config.task == "multilabel":
-        manifest = _with_findings(manifest)
+        manifest = with_findings(manifest)
     elif config.classes and not masks:
         manifest = map_classes(manifest, dict(config.classes))
     if config.data.folds:
@@ -214,25 +214,28 @@ def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.n
     return (counts.sum() / (len(counts) * counts))[targets].astype(np.float32)
 
 
-def _with_findings(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the films whose findings are known."""
-    known = manifest["findings"].ne("") if "findings" in manifest else pd.Series(False, index=manifest.index)
-    if not known.any():
-        raise ManifestError(
-            "no film has findings",
-            where=manifest.attrs.get("manifest"),
-            expected="NIH names joined by | in the column 'findings', 'No Finding' for none",
-        )
-    chosen = manifest[known]
-    chosen.attrs = manifest.attrs
-    return chosen
-
-
 def _in_folds(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Return the films with ``fold`` as ``fold_1``...; the manifest's own folds where it has them."""
-    if "fold" not in manifest or manifest["fold"].astype(str).eq("").any():
+    """Return the films with ``fold`` as ``fold_1``...; the manifest's own folds where it has them.
+
+    Raises
+    ------
+    SplitError
+        If a patient stands in two folds, or the manifest's own folds are not 1 to ``data.folds``: films of another
+        fold would never be tested on.
+    """
+    if "fold" not in manifest or manifest["fold"].isna().all():
         manifest = fold_by_patient(manifest, config.data.folds, config.seed)
     attributes = manifest.attrs
+    stray = set(manifest["fold"]) ^ set(range(1, config.data.folds + 1))
+    if stray:
+        found = ", ".join(sorted({str(fold) for fold in manifest["fold"].dropna()}, key=int))
+        empty = int(manifest["fold"].isna().sum())
+        raise SplitError(
+            f"the films are of the folds {found}" + (f", {empty} of none" if empty else ""),
+            where=attributes.get("manifest"),
+            expected=f"each film in one of the folds 1 to {config.data.folds}, as data.folds says, and none empty",
+            remedy=f"`covidcxr data split --folds {config.data.folds}` makes them, or set data.folds",
+        )
     held = manifest.groupby("patient_id")["fold"].nunique()
     if held.max() > 1:
         raise SplitError(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covidcxr_tf.data.splits import patient_digest
 from covidcxr_tf.errors import ManifestError, SplitError, UsageError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions
 from covidcxr_tf.models.files import read_facts
-from covidcxr_tf.recipes.lineage import patient_digest
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr_tf.config import Config
-from covidcxr_tf.evaluate.folds import evaluate_folds
+from covidcxr_tf.evaluate.folds import evaluate_folds, read_folds
 from covidcxr_tf.evaluate.table import write_predictions
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.recipes.datasets import PARTS, assemble, open_manifest, prepare_films
@@ -41,16 +41,14 @@ def execute_folds(config: Config, out: str | Path, *, devices: str = "all", skip
     prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
     run = RunDir.create(out, config)
     attributes = manifest.attrs
-    tables: dict[str, pd.DataFrame] = {}
     count = config.data.folds
     for number in range(1, count + 1):
         films = manifest.assign(split=fold_split(manifest["fold"], number, count))
         films.attrs = attributes
         groups = {part: tuple(sorted(set(films["fold"][films["split"] == part]))) for part in PARTS}
         sets = assemble(config, dataclasses.replace(prepared, manifest=films), lungs, groups)
-        name = f"fold_{number}"
-        outcome = train_and_judge(config, sets, run.folder / name, devices=devices)
-        tables[name] = pd.read_csv(outcome.run.folder / "predictions_test.csv", dtype={"patient_id": str})
+        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices)
+    tables = read_folds(run.folder)
     # Which fold tested a film is all the split there is: every film is tested on once.
     columns = [c for c in ("path", "patient_id", "label", "original_label", "source", "fold") if c in manifest]
     write_text(run.folder / "split.csv", manifest[columns].assign(split="test").to_csv(index=False))

@@ -6,19 +6,15 @@ was trained on its patient three runs ago (NIH films, for one, come back in the 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from covidcxr_tf.config import Config
-from covidcxr_tf.data.splits import split_digest
+from covidcxr_tf.data.splits import patient_digest, split_digest
 from covidcxr_tf.errors import SplitError
 from covidcxr_tf.models.files import kind_of, read_facts
-
-#: Hexadecimal digits of a patient's digest: 30,000 patients then agree by chance in 1 of 600,000 sets.
-DIGITS = 12
 
 
 def training_record(config: Config, manifest: pd.DataFrame) -> dict[str, Any]:
@@ -30,11 +26,6 @@ def training_record(config: Config, manifest: pd.DataFrame) -> dict[str, Any]:
         "split_digest": split_digest(manifest),
         "patients": sorted({patient_digest(patient) for patient in manifest.loc[trained, "patient_id"]}),
     }
-
-
-def patient_digest(patient_id: str) -> str:
-    """Return the first 12 hexadecimal digits of the SHA-256 of a patient's id."""
-    return hashlib.sha256(str(patient_id).encode()).hexdigest()[:DIGITS]
 
 
 def earlier_training(init: str) -> list[dict[str, Any]]:

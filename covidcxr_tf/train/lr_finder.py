@@ -50,7 +50,7 @@ def range_test(job: Job, low: float = 1e-6, high: float = 1.0, steps: int = 100)
     RunFailed
         If the loss is no number so early that no slope can be seen.
     """
-    step = build_train_step(job.model, job.loss, job.optimizer, job.strategy)
+    step = build_train_step(job.model, job.loss, job.optimizer, job.strategy, forward=job.forward, l1=job.config.l1)
     rates = np.geomspace(low, high, steps)
     rows: list[tuple[float, float, float]] = []
     progress = Progress(steps, "learning-rate range test", "steps")

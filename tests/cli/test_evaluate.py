@@ -138,7 +138,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     stored = Threshold(0.8, "stored", "the model's own: validation, Youden index", "covid19")
     module = ModuleType("covidcxr_tf.judging")
     module.predict_table_for = predict_table_for  # type: ignore[attr-defined]
-    module.load_for_judging = lambda model: SimpleNamespace(name=model, positive="covid19")  # type: ignore[attr-defined]
+    module.load_for_judging = lambda model: SimpleNamespace(name=model, positive="covid19", task="classification")  # type: ignore[attr-defined]
     module.model_threshold = lambda loaded: stored  # type: ignore[attr-defined]
     module.judge_masks = None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "covidcxr_tf.judging", module)

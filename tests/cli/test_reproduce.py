@@ -120,3 +120,9 @@ def test_films_with_masks_may_lie_elsewhere(
     # Other masks are another reproduction.
     (tmp_path / "masks.csv").write_text(phantoms.read_text() + "\n")
     assert covidcxr("reproduce", KEY, "--data", phantoms, *words).code == 2
+
+
+def test_help_is_running_text(covidcxr: Callable[..., Any]) -> None:
+    done = covidcxr("reproduce", "--help")
+    assert 'printed as "not run", with' in " ".join(done.out.split())
+    assert "\n  KEY is one of the papers" in done.out

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from covidcxr_tf.evaluate.delong import holm
 from covidcxr_tf.evaluate.markers import (
     NORMALITY,
     RANK_SUM,
     TEST_COLUMNS,
     TWO_SAMPLES,
-    holm,
     marker_summary,
     marker_tests,
     patient_means,

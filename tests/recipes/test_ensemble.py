@@ -15,14 +15,13 @@ import pytest
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import load_manifest, map_classes
-from covidcxr_tf.data.splits import split_by_patient
+from covidcxr_tf.data.splits import patient_digest, split_by_patient
 from covidcxr_tf.errors import CovidcxrError, ManifestError, SplitError, UsageError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions, write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.models.files import read_facts, save_model
 from covidcxr_tf.predict import EnsembleModel, LoadedModel, load_any, predict_manifest
 from covidcxr_tf.recipes.ensemble import ensemble
-from covidcxr_tf.recipes.lineage import patient_digest
 
 CLASSES = {"other": ("normal", "pneumonia"), "covid19": ("covid19",)}
 SIDE = 16

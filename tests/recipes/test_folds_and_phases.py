@@ -10,13 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covidcxr_tf.cli.main import main
 from covidcxr_tf.config import Config, check_config, load_config, merge
-from covidcxr_tf.errors import ConfigError, ManifestError, SplitError
+from covidcxr_tf.data.manifest import load_manifest, write_manifest
+from covidcxr_tf.errors import ConfigError, ManifestError, SplitError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions
+from covidcxr_tf.judging import judged_films
 from covidcxr_tf.models.files import load_model, read_facts
+from covidcxr_tf.predict import load_any
 from covidcxr_tf.recipes.datasets import film_targets, open_manifest
 from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.folds import fold_split
+from covidcxr_tf.recipes.learning_rate import find_learning_rate
 from covidcxr_tf.recipes.phases import phase_configs
 
 FINDINGS = ("Infiltration", "Pneumonia", "Hernia")
@@ -202,3 +207,86 @@ def test_folds_that_cut_a_patient_are_refused_before_any_work(phantoms: Path, tm
     with pytest.raises(SplitError, match="folds"):
         execute(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("own", "found"), [(4, "1, 2, 3, 4"), (2, "1, 2")])
+def test_other_folds_than_data_folds_says_are_refused(phantoms: Path, tmp_path: Path, own: int, found: str) -> None:
+    films = pd.read_csv(phantoms)
+    patients = {patient: 1 + number % own for number, patient in enumerate(films["patient_id"].unique())}
+    manifest = tmp_path / "folds.csv"
+    films.assign(fold=films["patient_id"].map(patients)).to_csv(manifest, index=False)
+    config = small(phantoms, data={"manifest": str(manifest), "root": str(phantoms.parent), "folds": 3})
+    with pytest.raises(SplitError, match=f"folds {found}"):
+        open_manifest(config)
+
+
+def test_a_film_without_a_fold_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    films = pd.read_csv(phantoms)
+    patients = {patient: 1 + number % 3 for number, patient in enumerate(films["patient_id"].unique())}
+    films["fold"] = films["patient_id"].map(patients).astype("Int64")
+    films.loc[films["patient_id"].eq(films["patient_id"].iloc[0]), "fold"] = pd.NA
+    manifest = tmp_path / "gap.csv"
+    films.to_csv(manifest, index=False)
+    config = small(phantoms, data={"manifest": str(manifest), "root": str(phantoms.parent), "folds": 3})
+    with pytest.raises(SplitError, match="of none"):
+        open_manifest(config)
+
+
+def test_a_run_of_folds_says_which_folder_to_name(folds_run: Path) -> None:
+    with pytest.raises(WeightsError, match=r"one model a fold.*fold_1"):
+        load_any(folds_run)
+
+
+def test_a_model_of_findings_is_judged_on_films_with_findings(phases_run: Path, tmp_path: Path) -> None:
+    run, manifest = phases_run / "phase_1", phases_run / "split_manifest.csv"
+    root = str(load_config(run / "config.toml").data.root)
+    with pytest.raises(SystemExit) as stop:
+        words = ["--model", run, "--data", manifest, "--root", root, "--out", tmp_path, "--resamples", 0]
+        main(["evaluate", *map(str, words)])
+    assert not stop.value.code
+    judged = json.loads((tmp_path / "metrics.json").read_text())
+    trained = json.loads((run / "metrics.json").read_text())
+    assert judged["n"] == trained["n"] and judged["auroc"]["value"] == pytest.approx(
+        trained["auroc"]["value"], abs=1e-6
+    )
+
+
+def test_patients_of_an_earlier_phase_do_not_judge(phases_run: Path, phantoms: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(phases_run / "split.csv", dtype=str)
+    films = load_manifest(phantoms)
+    trained = table.loc[table["split"] == "train", "patient_id"]
+    # As if these patients were phase 1's alone: the top folder's split does not name them.
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copyfile(phases_run / "model.keras", bare / "model.keras")
+    write_manifest(films[films["patient_id"].isin(trained)], phantoms.parent / "seen.csv")
+    write_manifest(films[~films["patient_id"].isin(trained)], phantoms.parent / "new.csv")
+    loaded = load_any(bare)
+    with pytest.raises(SplitError, match="patients that the model was trained on"):
+        judged_films(loaded, str(phantoms.parent / "seen.csv"), None, None)
+    assert len(judged_films(loaded, str(phantoms.parent / "new.csv"), None, None))
+
+
+def test_two_folds_leave_nothing_to_train_on(phantoms: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.folds is 2"):
+        small(phantoms, data={"folds": 2})
+
+
+def test_folds_are_refused_before_training_where_they_cannot_be_judged(phantoms: Path) -> None:
+    findings = phase_configs(phased(phantoms))["phase_1"].model_dump(mode="json")
+    with pytest.raises(ConfigError, match="folds is for classification; the task is multilabel"):
+        check_config(merge(findings, {"data": {"folds": 3}}))
+
+
+def test_a_config_of_folds_has_its_learning_rate_found(phantoms: Path, tmp_path: Path) -> None:
+    found = find_learning_rate(small(phantoms, data={"folds": 3}), tmp_path / "lr", steps=5)
+    assert len(pd.read_csv(found.table)) >= 3
+
+
+def test_the_range_test_is_of_one_phase(phantoms: Path, tmp_path: Path) -> None:
+    config = phased(phantoms)
+    with pytest.raises(ConfigError, match=r"run_phases names 2 trainings"):
+        find_learning_rate(config, tmp_path / "both")
+    alone = check_config(config.model_dump(mode="json") | {"run_phases": ["phase_1"]})
+    found = find_learning_rate(alone, tmp_path / "one", steps=5)
+    assert load_config(found.table.parent / "config.toml").task == "multilabel"

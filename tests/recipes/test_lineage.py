@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from covidcxr_tf.config import load_config, merge
+from covidcxr_tf.data.splits import patient_digest
 from covidcxr_tf.errors import SplitError
-from covidcxr_tf.recipes.lineage import earlier_training, patient_digest, refuse_seen_patients, training_record
+from covidcxr_tf.recipes.lineage import earlier_training, refuse_seen_patients, training_record
 
 
 def manifest(**split: str) -> pd.DataFrame:

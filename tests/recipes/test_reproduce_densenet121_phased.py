@@ -15,12 +15,12 @@ import pytest
 
 from covidcxr_tf.config import Config, load_config
 from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.data.splits import patient_digest
 from covidcxr_tf.errors import SplitError
 from covidcxr_tf.evaluate.table import read_predictions
 from covidcxr_tf.models.files import read_facts, save_model
 from covidcxr_tf.papers.facts import load_paper
 from covidcxr_tf.recipes import classifier as recipe
-from covidcxr_tf.recipes.lineage import patient_digest
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions import bench as bench_module
 from covidcxr_tf.recipes.reproductions import densenet121_phased as reproduction

@@ -12,12 +12,11 @@ import pandas as pd
 import pytest
 
 from covidcxr_tf.data.manifest import load_manifest
-from covidcxr_tf.data.splits import split_by_patient, split_digest
+from covidcxr_tf.data.splits import patient_digest, split_by_patient, split_digest
 from covidcxr_tf.errors import SplitError
 from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.judging import overlap_table
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.recipes.lineage import patient_digest
 from covidcxr_tf.recipes.reproductions import vgg16_pcxr, vgg16_pcxr_lungs
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.run import Reproduction, reproduce

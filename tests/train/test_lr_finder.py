@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,23 @@ def test_a_sweep_rises_geometrically_and_suggests_a_rate_that_learns(make_job: C
     falls = {rate: fit(make_job(learning_rate=rate))["loss"] for rate in (found.suggestion, 1e-6)}
     drop = {rate: losses.iloc[0] - losses.iloc[-1] for rate, losses in falls.items()}
     assert drop[found.suggestion] > 10 * abs(drop[1e-6])
+
+
+def test_the_sweep_takes_the_steps_of_the_training(make_job: Callable[..., Job]) -> None:
+    plain, other = make_job(), make_job()
+    other.config = other.config.model_copy(update={"l1": 1e-2})
+    calls: list[int] = []
+
+    def forward(images: Any) -> Any:  # recomputation, say, without which a large film does not fit the memory
+        calls.append(1)
+        return other.model(images, training=True)
+
+    other.forward = forward
+    first = [range_test(job, low=1e-9, high=1e-8, steps=3).table["loss"].iloc[0] for job in (plain, other)]
+    kernels = [weight for weight in make_job().model.trainable_variables if weight.path.endswith("kernel")]
+    penalty = 1e-2 * sum(float(np.abs(np.asarray(kernel)).sum()) for kernel in kernels)
+    assert calls
+    assert first[1] - first[0] == pytest.approx(penalty, rel=0.05)
 
 
 def test_the_noisy_start_does_not_decide() -> None:

@@ -39,7 +39,7 @@ def missing(bench: Bench) -> str:
             "bacterial and viral, Cohen's collection covid19)"
         )
     if not bench.config("vgg16").data.folds:
-        return "not run: data.folds is 0; the figures are those of folds, set it to 2 or more"
+        return "not run: data.folds is 0; the figures are those of folds, set it to 3 or more"
     return ""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from covidcxr_tf.data.manifest import load_manifest
-from covidcxr_tf.data.splits import split_digest
+from covidcxr_tf.data.splits import patient_digest, split_digest
 from covidcxr_tf.errors import SplitError
 from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.evaluate.table import read_predictions
@@ -18,7 +18,6 @@ from covidcxr_tf.judging import overlap_table
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.models.files import read_facts
 from covidcxr_tf.predict import LoadedModel
-from covidcxr_tf.recipes.lineage import patient_digest
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
 from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, heat_share, nearest_median, read_film
