@@ -101,7 +101,27 @@ PAPERS: dict[str, Entry] = {
     "patch_resnet18": Entry("covidcxr_tf.recipes.reproductions.patch_resnet18", "Oh, Park, Ye 2020: patch ResNet-18"),
 }
 
-AUDITS: dict[str, Entry] = {}
+#: Checks of `covidcxr audit`, in the order in which a reader wants them: the first says what is left without shortcuts.
+AUDITS: dict[str, Entry] = {
+    name: Entry(f"covidcxr_tf.audit.{name}:check", summary)
+    for name, summary in {
+        "within_source": "AUC inside each source, where the hospital cannot help",
+        "lungs_hidden": "AUC with the lungs blacked out (Maguolo & Nanni 2021)",
+        "border_only": "AUC from the outer tenth of the film",
+        "border_trained": "AUC that a simple model learns from the borders alone",
+        "label_source": "association of label and source",
+        "source_in_features": "source told from the network's features, within a class (Garcia Santa Cruz 2021)",
+        "cross_source": "AUC lost from one source to another (DeGrave 2021)",
+        "heat_in_lungs": "share of Grad-CAM heat inside the lungs, and the pointing game",
+        "metadata_only": "AUC of age, sex, view, size and file type without the pixels",
+        "duplicates": "films and patients that stand in two splits",
+        "age_and_view": "association of the label with age, sex and view",
+        "calibration": "gap between stated and true probability, by source",
+        "corner_text": "answers that change when the corners are covered",
+        "out_of_domain": "certain answers to pictures that are no chest film",
+        "stability": "answers that change under JPEG, contrast, brightness, shift, blur",
+    }.items()
+}
 
 KINDS = {
     "archs": ARCHS,

@@ -36,7 +36,9 @@ class DataConfig(_Table):
     sources: tuple[str, ...] = ()  # keep only films of these sources; empty: all
     ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)
     folds: int = Field(0, ge=0, le=20)  # cross-validation by patient; 0: one split
-    redraw_validation: bool = False  # draw train and validation anew in each epoch, by film (Kusakunniran 2021, 3)
+    # Draw train and validation films anew in each epoch (Kusakunniran 2021, 3); classification only. What is judged
+    # in the end are the split's own validation films.
+    redraw_validation: bool = False
     demo_patients: int = Field(60, ge=6)  # size of the synthetic set where no manifest is given
     demo_labels: tuple[str, ...] = ()  # empty: those that `data demo` makes
     demo_size: int = Field(512, ge=64)
@@ -67,8 +69,9 @@ class ModelConfig(_Table):
     head_units: int = Field(10, ge=0)
     head_layers: int = Field(1, ge=0)  # dense layers of head_units before the logits, where the architecture has them
     pooling: Literal["average", "flatten"] = "average"  # before the head, where the architecture has both
-    normalise: Literal["init", "imagenet", "estimate", "none"] = "init"  # init: as the initial weights were trained
-    normalise_films: int = Field(2048, ge=1)  # training films whose mean and deviation `estimate` takes
+    # init: as the initial weights were trained; imagenet: as the ImageNet weights of this architecture were
+    normalise: Literal["init", "imagenet", "estimate", "none"] = "init"
+    normalise_films: int = Field(2048, ge=1)  # training films, not patches, whose mean and deviation `estimate` takes
     blocks: tuple[int, ...] = ()  # layers in each block, where the architecture has blocks; empty: its own
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
     batch_norm_momentum: float = Field(0.99, ge=0, lt=1)  # weight of the past in the moving statistics, per step
@@ -111,6 +114,7 @@ class TrainConfig(_Table):
     reduce_lr_factor: float = Field(0.1, gt=0, lt=1)
     early_stopping_patience: int = Field(0, ge=0)  # epochs; 0: off
     shuffle_buffer: int = Field(128, ge=1)  # films held in memory
+    checkpoint_steps: int = Field(0, ge=0)  # steps between two checkpoints; 0: five minutes. Each epoch ends with one
 
 
 class PatchConfig(_Table):
@@ -118,7 +122,8 @@ class PatchConfig(_Table):
 
     size: int = Field(0, ge=0)  # px of the prepared film; 0: whole films
     votes: int = Field(100, ge=1)  # patches a film in prediction, K
-    validation_votes: int = Field(5, ge=1)  # patches a film in each epoch's validation
+    # Patches a film in each epoch's validation; those of a whole batch of films are in memory at once.
+    validation_votes: int = Field(5, ge=1, le=64)
     seed: int = Field(0, ge=0)  # of the places that vote
 
 
@@ -190,6 +195,8 @@ class Config(_Table):
             raise ValueError(f"data.folds is for classification; the task is {self.task}")
         if self.data.folds and (self.run_phases or self.data.redraw_validation):
             raise ValueError("data.folds goes neither with run_phases nor with data.redraw_validation")
+        if self.data.redraw_validation and self.task != "classification":
+            raise ValueError(f"data.redraw_validation is for classification; the task is {self.task}")
         if self.patches.size > self.image.size:
             raise ValueError(f"patches.size {self.patches.size} is larger than image.size {self.image.size}")
         if self.patches.size and self.task != "classification":
@@ -206,8 +213,12 @@ class Config(_Table):
         return self.positive or (self.class_names[-1] if self.classes else "")
 
     def digest(self, *tables: str) -> str:
-        """Return the SHA-256 (hex) of the whole config, or of the named top-level entries only."""
+        """Return the SHA-256 (hex) of the whole config, or of the named top-level entries only.
+
+        How often a run is saved changes nothing that it learns, and is left out.
+        """
         dumped = self.model_dump(mode="json")
+        dumped["train"].pop("checkpoint_steps")
         if tables:
             dumped = {key: dumped[key] for key in tables}
         return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()
@@ -276,6 +287,29 @@ def load_config(name: str | Path, overrides: Iterable[str] = (), *, smoke: bool 
         over = _parse_override(override)
         table = _over_parts(merge(table, over), over)
     return check_config(table, where=str(path))
+
+
+def check_override(text: str) -> None:
+    """Raise where no config could take an override, before there is a config to lay it over.
+
+    Rules across several keys, such as a patch that is larger than the film, hang on the config and are left to
+    `load_config`.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (with the nearest valid one), or a value of a wrong kind or out of range.
+    """
+    over = _parse_override(text)
+    for kind in ("phases", "levels"):  # a part's table holds overrides of the whole config
+        for part in over[kind].values() if isinstance(over.get(kind), Mapping) else ():
+            over = merge(over, part) if isinstance(part, Mapping) else over
+    try:
+        Config.model_validate(merge({"name": "", "recipe": "", "arch": ""}, over))
+    except ValidationError as cause:
+        faults = [_explain_fault(fault) for fault in cause.errors() if fault["loc"]]
+        if faults:
+            raise ConfigError("; ".join(faults), where=text) from cause
 
 
 def _over_parts(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

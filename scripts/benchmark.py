@@ -542,6 +542,34 @@ def delong(repeats: int) -> list[Row]:
     ]
 
 
+def serve(repeats: int, **sizes: Any) -> list[Row]:
+    """An exported DenseNet121 against other engines on the same weights, and a server against its bare graph."""
+    from benchmark_serve import CLIENTS, FILM_SIDE, SIDE, measure
+
+    engines, served = measure(repeats, **sizes)
+    goals = {("Keras", 1): 1.0, ("Keras", 16): 1.0, ("ONNX Runtime", 1): 1.15, ("ONNX Runtime", 16): 1.0}
+    rows = [
+        Row(
+            f"serve_{engine.lower().replace(' ', '_')}_{batch}",
+            f"exported graph, DenseNet121 at {sizes.get('side', SIDE)} px, batch {batch}, 2 threads",
+            {"Keras": "Keras call as a graph"}.get(engine, engine) + ", same weights",
+            "ms",
+            *pairs,
+            Goal(goals[engine, batch]) if (engine, batch) in goals else None,
+        )
+        for (engine, batch), pairs in engines.items()
+    ]
+    films = f"PNG of {sizes.get('film_side', FILM_SIDE)} px over REST"
+    share, added = Goal(0.85, at_least=True), Goal(0.01, of="ours")
+    return [
+        *rows,
+        Row("serve_throughput", f"{CLIENTS} clients at once, {films}", f"bare graph, batch {CLIENTS}", "films/s",
+            *served["throughput"], share),
+        Row("serve_latency", f"added to a lone request, {films}: median", "bare graph, batch 1", "ms",
+            *served["latency"], added),
+    ]  # fmt: skip
+
+
 #: Name -> what runs, and how many pairs without --repeats.
 BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "enhance": (enhance, 60),
@@ -553,6 +581,7 @@ BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "patch_gradcam": (patch_heat, 5),
     "recompute": (recompute, 1),
     "fcdensenet": (fcdensenet, 1),
+    "serve": (serve, 10),
 }
 
 

@@ -30,10 +30,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("combined",),
     ("train", "predict", "evaluate", "segmentation_files"),
     ("explain", "export"),
-    ("report", "audit", "serving"),
+    ("report", "audit", "serving", "dicom"),
     ("judging", "run", "doctor", "biomarker_study"),
+    ("audit_films",),
     ("recipes",),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROWS) for room in rooms}
 HEAVY = ("tensorflow", "keras", "matplotlib", "scipy", "pandas", "cv2")
@@ -106,8 +108,9 @@ for words in {commands()!r}:
     assert done.stdout.count("Usage: covidcxr") == len(commands())
 
 
-def test_console_script_help_starts_in_a_process_of_its_own() -> None:
-    done = subprocess.run([sys.executable, "-m", "covidcxr_tf.cli.main", "--help"], capture_output=True, text=True)
+@pytest.mark.parametrize("module", ["covidcxr_tf.cli.main", "covidcxr_tf"])
+def test_console_script_help_starts_in_a_process_of_its_own(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     for name in COMMANDS:
         assert f"  {name}" in done.stdout

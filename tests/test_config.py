@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr_tf.config import Config, check_config, dump_toml, find_config, list_configs, load_config, merge
+from covidcxr_tf.config import (
+    Config,
+    check_config,
+    check_override,
+    dump_toml,
+    find_config,
+    list_configs,
+    load_config,
+    merge,
+)
 from covidcxr_tf.errors import ConfigError
 
 
@@ -55,6 +64,7 @@ def test_contract_defaults_of_chexnet() -> None:
         ("seed=-1", "seed"),
         ("train.monitor=val_lss", "train.monitor 'val_lss' is no score of classification; expected val_loss"),
         ("task=segmentation", "image.lungs must be none for segmentation"),
+        ("patches.validation_votes=65", "less than or equal to 64"),
     ],
 )
 def test_refusals_name_the_key_and_what_was_expected(override: str, message: str) -> None:
@@ -126,3 +136,38 @@ def test_an_override_of_the_training_holds_for_phases_and_levels() -> None:
     assert phases["phase_1"]["train"]["loss"] == "binary_cross_entropy" and set(phases["phase_3"]["train"]) == {
         "learning_rate"
     }
+
+
+@pytest.mark.parametrize("task", ["multilabel", "segmentation", "hierarchical"])
+def test_only_classifiers_of_one_label_redraw_validation_films(task: str) -> None:
+    changes = [f"task={task}", "image.lungs=none", "data.redraw_validation=true"]
+    with pytest.raises(ConfigError, match=rf"data\.redraw_validation is for classification; the task is {task}"):
+        load_config("chexnet", changes)
+    assert load_config("chexnet", [*changes, "task=classification"]).data.redraw_validation
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown key 'train.epoch', did you mean 'epochs'?"),
+        ("train.epochs=0", "greater than or equal to 1"),
+        ("train.epochs=many", "train.epochs"),
+        ("phases.phase_1.train.epoch=3", "unknown key 'train.epoch'"),
+        ("levels.level_2.imag.size=3", "unknown key 'imag'"),
+        ("novalue", "is no override"),
+    ],
+)
+def test_an_override_that_no_config_takes_is_refused_alone(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        check_override(override)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.epochs=3", "patches.size=4000", "phases.phase_1.train.epochs=3", "model.init=C:/w.h5", "classes.a=['x']"],
+)
+def test_rules_across_keys_are_left_to_the_config(override: str) -> None:
+    check_override(override)
+    if override.startswith("patches"):
+        with pytest.raises(ConfigError, match=r"larger than image\.size"):
+            load_config("base", [override])

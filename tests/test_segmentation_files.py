@@ -43,13 +43,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(films: pd.DataFrame, out: Path, whole: Path, words: str) -> None:
-    """Segmenting must stop before anything below `whole` changes; no network is needed to say so."""
+def refusal(films: pd.DataFrame, out: Path, whole: Path) -> str:
+    """Return what is said; segmenting must stop before anything below `whole` changes, and without the network."""
     before = contents(whole)
-    with pytest.raises(UsageError, match=words) as fault:
+    with pytest.raises(UsageError) as fault:
         segment_films(films, Mock(spec=["segment", "identity"]), out)
     assert "--out" in str(fault.value)
     assert contents(whole) == before
+    return str(fault.value)
 
 
 def test_films_of_one_name_get_files_of_their_own(shipped_lungs: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -66,12 +67,13 @@ def test_films_of_one_name_get_files_of_their_own(shipped_lungs: Path, phantoms:
 
 
 def test_the_manifest_that_came_is_not_replaced(own: Path, tmp_path: Path) -> None:
-    refused(films_of([str(own)]), own.parent, own.parent, r"manifest\.csv: the new manifest would replace")
+    assert "manifest.csv: the new manifest would replace" in refusal(films_of([str(own)]), own.parent, own.parent)
     # The same file by another name, and a folder whose manifest nobody named.
     link = tmp_path / "link"
     link.symlink_to(own.parent)
-    refused(films_of([str(own)]), link, own.parent, "would replace")
-    refused(films_of([str(film_path(films_of([str(own)]), 0).parent)]), own.parent, own.parent, "did not write")
+    assert "would replace" in refusal(films_of([str(own)]), link, own.parent)
+    folder = str(film_path(films_of([str(own)]), 0).parent)
+    assert "did not write" in refusal(films_of([folder]), own.parent, own.parent)
 
 
 @pytest.mark.parametrize("column", ["path", "mask_path", "heart_mask_path"])
@@ -85,7 +87,8 @@ def test_films_and_masks_that_came_are_not_replaced(own: Path, tmp_path: Path, c
     table["path"] = [f"own/{path}" for path in table["path"]]
     table.loc[2, column] = str(moved.relative_to(tmp_path))
     table.to_csv(own, index=False)
-    refused(films_of([str(own)], str(tmp_path)), out, tmp_path, rf"{folder}/x\.png: a film or mask that came")
+    said = refusal(films_of([str(own)], str(tmp_path)), out, tmp_path)
+    assert f"{folder}/x.png: a film or mask that came" in said
 
 
 def test_a_link_in_masks_is_not_replaced_either(own: Path, tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_a_link_in_masks_is_not_replaced_either(own: Path, tmp_path: Path) -> No
     table = pd.read_csv(own, dtype=str, keep_default_na=False).head(1).drop(columns="heart_mask_path")
     table = table.assign(path="own/" + table["path"], mask_path=f"out/masks/{mask.name}")
     table.to_csv(own, index=False)
-    refused(films_of([str(own)], str(tmp_path)), tmp_path / "out", tmp_path, "a film or mask that came")
+    assert "a film or mask that came" in refusal(films_of([str(own)], str(tmp_path)), tmp_path / "out", tmp_path)
 
 
 def test_results_of_an_earlier_time_are_replaced(shipped_lungs: Path, own: Path, tmp_path: Path) -> None:

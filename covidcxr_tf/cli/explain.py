@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from covidcxr_tf.errors import DataError, UsageError
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of LIME's samples.")
 @click.option("--samples", default=1000, show_default=True, type=click.IntRange(2), help="LIME's perturbed films.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
+@click.option(
+    "--dicom-out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write a segmentation, the heat map and a report as DICOM of the film's study; films must be DICOM.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def command(
@@ -33,6 +40,7 @@ def command(
     seed: int,
     samples: int,
     root: str | None,
+    dicom_out: Path | None,
     as_json: bool,
 ) -> None:
     """Show where on a film a model found its class.
@@ -48,7 +56,7 @@ def command(
     document: dict[str, Any] = {"schema_version": 1, "films": [], "failed": failed}
     if films:
         options = {"method": method, "target": target, "seed": seed, "samples": samples}
-        document |= _explain(films, failed, model, out, as_json, options)
+        document |= _explain(films, failed, model, out, as_json, options, dicom_out)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     if failed:
@@ -79,9 +87,9 @@ def _explain(
     out: Path,
     as_json: bool,
     options: dict[str, Any],
+    dicom_out: Path | None = None,
 ) -> dict[str, Any]:
     """Explain each film, print what came of it, and return the model's and the films' part of the JSON document."""
-    from covidcxr_tf.explain.files import explain_file
     from covidcxr_tf.explain.film import check_target
     from covidcxr_tf.files import distinct_stems
     from covidcxr_tf.predict import describe, load_model_for_films
@@ -90,6 +98,7 @@ def _explain(
     loaded = load_model_for_films(model)
     if options["target"] is not None:
         check_target(loaded, options["target"])
+    explain = _explainer(loaded, out, dicom_out)
     origin = "shipped model" if model is None else "model"
     if not as_json:
         click.echo(f"{origin}: {describe(loaded)}")
@@ -101,7 +110,7 @@ def _explain(
         progress = Progress(options["samples"], f"LIME, {path.name}", "samples") if lime else None
         try:
             report = progress.advance if progress else None
-            done.append(explain_file(loaded, path, out, stem, **options, report=report))
+            done.append(explain(path, stem, **options, report=report))
         except DataError as fault:
             _report(fault, str(path), failed)
             continue
@@ -112,6 +121,18 @@ def _explain(
     return {"model": {"origin": origin, "described": describe(loaded)}, "films": done}
 
 
+def _explainer(loaded: Any, out: Path, dicom_out: Path | None) -> Callable[..., dict[str, Any]]:
+    """Return what explains the film at a path, writes its files and returns its part of the JSON document."""
+    if dicom_out is None:
+        from covidcxr_tf.explain.files import explain_file
+
+        return lambda path, stem, **options: explain_file(loaded, path, out, stem, **options)
+    from covidcxr_tf.dicom.out import Explainer, explain_dicom_file
+
+    explainer = Explainer(loaded)
+    return lambda path, stem, **options: explain_dicom_file(explainer, path, out, stem, dicom_out, **options)
+
+
 def _print(entry: dict[str, Any]) -> None:
     chances = ", ".join(f"{name} {chance:.3f}" for name, chance in entry["probabilities"].items())
     share, why = entry["heat_in_lungs"], entry.get("heat_in_lungs_why")
@@ -120,7 +141,7 @@ def _print(entry: dict[str, Any]) -> None:
     called = f"; {cut['class']} is called from {cut['probability']:.3f}" if cut else ""
     click.echo(f"{entry['path']}: {entry['predicted']} ({chances}{called})")
     click.echo(f"  {entry['method']} for {entry['target_class']}; {heat}")
-    for file in entry["files"].values():
+    for file in (*entry["files"].values(), *entry.get("dicom", {}).values()):
         click.echo(f"  {file}")
 
 

@@ -33,11 +33,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("covidcxr_tf.cli.evaluate", "Metrics with intervals, ROC, calibration."),
     "compare": ("covidcxr_tf.cli.compare", "Several models on the same films: DeLong, intervals, Bonferroni."),
     "explain": ("covidcxr_tf.cli.explain", "Heat maps beside the bare film."),
+    "audit": ("covidcxr_tf.cli.audit", "Whether a model tells disease, or something else."),
+    "export": ("covidcxr_tf.cli.export", "A trained run as SavedModel for TensorFlow Serving or `serve`."),
     "biomarkers": ("covidcxr_tf.cli.biomarkers", "Lung intensity, cardiothoracic ratio, tests between classes."),
     "ensemble": ("covidcxr_tf.cli.ensemble", "Several runs to one: mean of logits."),
     "papers": ("covidcxr_tf.cli.papers", "What the five papers print, with locators."),
     "reproduce": ("covidcxr_tf.cli.reproduce", "A paper's experiments, measured values beside the printed ones."),
+    "serve": ("covidcxr_tf.cli.serve", "An exported model over REST and gRPC, and a page."),
     "weights": ("covidcxr_tf.cli.weights", "Convert and verify weight files."),
+    "listen": ("covidcxr_tf.cli.listen", "A DICOM node: films come, results go to an archive."),
     "doctor": ("covidcxr_tf.cli.doctor", "Versions, devices, shipped models, what is missing."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -21,6 +22,7 @@ from covidcxr_tf.errors import UsageError
 @click.option("--init", metavar="WEIGHTS", help="imagenet, none, chexnet:FILE or FILE.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of split, weights, order and augmentation.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Set aside up to N unreadable films.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: of --out, or the newest of runs/NAME.")
 @click.option("--devices", default="all", show_default=True, metavar="N|all|cpu", help="Devices to train on.")
 @click.option("--smoke", is_flag=True, help="The same run, shrunk to about a minute of CPU.")
 @click.option("--find-lr", is_flag=True, help="Only run the learning-rate range test and print its curve's best.")
@@ -36,20 +38,45 @@ def command(
     init: str | None,
     seed: int | None,
     skip_bad: int,
+    resume: bool,
     devices: str,
     smoke: bool,
     find_lr: bool,
     as_json: bool,
 ) -> None:
     """Train a model; writes a run folder with model, predictions, metrics and figures."""
-    if (arch is None) == (config_name is None):
+    if resume and find_lr:
+        raise UsageError("--resume with --find-lr", expected="one of the two: the range test takes minutes")
+    if (arch is None) == (config_name is None) and not (resume and out and arch is None):
         raise UsageError("name either --arch or --config", expected="one of the two, as in --arch chexnet")
     if arch is not None:
         entry("archs", arch)
+    if arch is None and config_name is None:  # the run knows its own config
+        config_name = str(Path(str(out)) / "config.toml")
+        if not Path(config_name).is_file():
+            raise UsageError("there is no run to resume", where=out, remedy="name --arch or --config to begin one")
     given = {"data.manifest": data, "data.root": root, "model.init": init}
     changes = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     changes += [f"train.epochs={epochs}"] if epochs is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
+    from covidcxr_tf.train.stopping import stop_signals
+
+    with stop_signals():  # before TensorFlow is loaded, which takes its time
+        _train(arch, config_name, changes, smoke, out, resume, find_lr, devices, skip_bad, as_json)
+
+
+def _train(
+    arch: str | None,
+    config_name: str | None,
+    changes: list[str],
+    smoke: bool,
+    out: str | None,
+    resume: bool,
+    find_lr: bool,
+    devices: str,
+    skip_bad: int,
+    as_json: bool,
+) -> None:
     from covidcxr_tf.config import list_configs, load_config
 
     if config_name is None and arch not in list_configs():
@@ -63,11 +90,12 @@ def command(
             "patients.",
             err=True,
         )
-    from pathlib import Path
+    from covidcxr_tf.train.run_dir import free_folder, last_folder
 
-    from covidcxr_tf.train.run_dir import free_folder
-
-    folder = Path(out) if out else free_folder(Path("runs") / config.name)
+    base = Path("runs") / config.name
+    folder = Path(out) if out else last_folder(base) if resume else free_folder(base)
+    if resume:
+        click.echo(f"resuming {folder}" if folder.exists() else f"nothing to resume in {folder}: a new run", err=True)
     if find_lr:
         from covidcxr_tf.recipes.learning_rate import find_learning_rate
 
@@ -76,7 +104,7 @@ def command(
         return
     from covidcxr_tf.recipes.execute import execute
 
-    outcome = execute(config, folder, devices=devices, skip_bad=skip_bad)
+    outcome = execute(config, folder, devices=devices, skip_bad=skip_bad, resume=resume)
     if as_json:
         click.echo(json.dumps({"run": str(outcome.run.folder), "metrics": outcome.metrics}, indent=2))
         return

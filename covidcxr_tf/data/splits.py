@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from covidcxr_tf.data.schema import HEADER_ROWS, SPLITS, place
-from covidcxr_tf.errors import SplitError, UsageError
+from covidcxr_tf.errors import ManifestError, SplitError, UsageError
 
 RATIOS = (0.6, 0.2, 0.2)
 NEEDED = ("train", "validation")  # a run can go without test films, not without these
@@ -51,6 +51,33 @@ def split_by_patient(films: pd.DataFrame, ratios: Sequence[float] = RATIOS, seed
         If ratios or seed cannot be used.
     """
     return split_together([films], ratios, seed)[0]
+
+
+def with_split(films: pd.DataFrame, ratios: Sequence[float] = RATIOS, seed: int = 0) -> pd.DataFrame:
+    """Return the films with `split`: their own where they have one, else one by `split_by_patient`.
+
+    Raises
+    ------
+    ManifestError
+        If some films have a split and some have none: a new one would move the films that have theirs.
+    SplitError, UsageError
+        As `split_by_patient`.
+    """
+    bare = films["split"].isna() | films["split"].eq("") if "split" in films else pd.Series(True, index=films.index)
+    if bare.all():
+        attributes = films.attrs
+        films = split_by_patient(films, ratios, seed)
+        films.attrs = attributes
+    elif bare.any():
+        row = int(np.flatnonzero(bare.to_numpy())[0])
+        path = f" ('{films['path'].iloc[row]}')" if "path" in films else ""
+        raise ManifestError(
+            f"{int(bare.sum())} of {len(films)} films have no split{path}",
+            where=place(films.attrs.get("manifest", "manifest"), None, "split"),
+            expected="train, validation or test for each film, or for none",
+            remedy="`covidcxr data split` makes a new one",
+        )
+    return films
 
 
 def split_together(

@@ -1,14 +1,19 @@
-"""Calibration: expected calibration error with bins of equal mass, and the Brier score."""
+"""Calibration: expected calibration error with bins of equal mass, Brier score and its parts, slope and intercept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from covidcxr_tf.evaluate.bootstrap import Floats
+from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats
+from covidcxr_tf.evaluate.delong import standard_errors
+from covidcxr_tf.evaluate.logistic import EDGE, Line, fit_line, logits
+from covidcxr_tf.evaluate.proportions import clustered_share, share_metric
 
 BINS = 15  # Guo et al. 2017, section 2
 FILMS_A_BIN = 10  # fewer films make a bin's observed share mostly noise
@@ -112,3 +117,118 @@ def ece(probs: Floats, truth: npt.NDArray[np.int64], positive: int = -1, bins: i
 def brier(probs: Floats, truth: npt.NDArray[np.int64]) -> float:
     """Return the mean Brier score of probabilities [films, classes]; see `brier_terms` for its range."""
     return float(brier_terms(probs, truth).mean())
+
+
+def bin_intervals(bins: Bins, came_true: npt.NDArray[np.bool_], patient_ids: npt.NDArray[Any]) -> Floats:
+    """Return the 95 % interval over patients of each bin's observed share, float64 [bins, 2], NaN where undefined."""
+    found = np.full((len(bins.count), 2), np.nan)
+    for number in range(len(bins.count)):
+        inside = bins.number == number
+        bounds = share_metric(clustered_share(came_true[inside], patient_ids[inside]))["ci95"]
+        found[number] = bounds or (np.nan, np.nan)
+    return found
+
+
+@dataclass(frozen=True)
+class BrierParts:
+    """brier = reliability - resolution + uncertainty + within_bins, exactly.
+
+    Attributes
+    ----------
+    reliability : float
+        Mean squared gap between a bin's probability and its observed share; 0 is best.
+    resolution : float
+        How far the bins' shares lie from the overall one; the more the better, at most `uncertainty`.
+    uncertainty : float
+        What the overall share p costs by itself, p (1 - p).
+    within_bins : float
+        What is lost by taking a bin's films together (Stephenson 2008); 0 where each bin holds one probability, as in
+        Murphy's own decomposition.
+    brier : float
+    bins : int
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bins: float
+    brier: float
+    bins: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, fit for JSON."""
+        return asdict(self)
+
+
+def brier_parts(bins: Bins, predicted: Floats, came_true: npt.NDArray[np.bool_]) -> BrierParts:
+    """Return the parts of the Brier score of one event, in the given bins.
+
+    Parameters
+    ----------
+    bins : Bins
+        Of these films (`reliability`).
+    predicted : float64 [films]
+    came_true : bool [films]
+
+    Source: Murphy 1973; the two terms within bins, variance less twice the covariance: Stephenson, Coelho & Jolliffe
+    2008, equation 7.
+    """
+    outcome, weight = np.asarray(came_true, np.float64), bins.count / bins.count.sum()
+    share = float(outcome.mean())
+    spread = predicted - bins.predicted[bins.number]
+    noise = outcome - bins.observed[bins.number]
+    return BrierParts(
+        float(weight @ (bins.predicted - bins.observed) ** 2),
+        float(weight @ (bins.observed - share) ** 2),
+        share * (1 - share),
+        float(np.mean(spread**2) - 2 * np.mean(spread * noise)),
+        float(np.mean((predicted - outcome) ** 2)),
+        len(bins.count),
+    )
+
+
+def calibration_line(
+    predicted: npt.ArrayLike,
+    came_true: npt.ArrayLike,
+    patient_ids: Sequence[Hashable] | npt.NDArray[Any],
+    level: float = LEVEL,
+) -> dict[str, Any]:
+    """Return calibration slope and intercept of one event, with intervals over patients.
+
+    Parameters
+    ----------
+    predicted : float [films]
+        Probabilities; those within 1e-7 of 0 and 1 are moved there, and counted in ``moved``.
+    came_true : bool [films]
+    patient_ids : sequence [films]
+    level : float
+
+    Returns
+    -------
+    dict
+        ``slope``: 1 is best, below 1 the probabilities are too extreme. ``intercept``: with the slope held at 1
+        ("calibration in the large"); 0 is best, above 0 the event is commoner than predicted. ``intercept_with_slope``:
+        of the line itself. Each ``{"value", "ci95"}`` (normal approximation, sandwich variance over patients), null
+        with ``why`` where undefined.
+
+    Source: Cox 1958; Van Calster 2016, section 2 (the two intercepts).
+    """
+    probs, outcome = np.asarray(predicted, np.float64), np.asarray(came_true, bool)
+    logit = logits(probs)
+    line, large = fit_line(logit, outcome, patient_ids), fit_line(logit, outcome, patient_ids, slope=1.0)
+    return {
+        "slope": _coefficient(line, 1, level),
+        "intercept": _coefficient(large, 0, level),
+        "intercept_with_slope": _coefficient(line, 0, level),
+        "moved": int(np.sum((probs < EDGE) | (probs > 1 - EDGE))),
+    }
+
+
+def _coefficient(line: Line, place: int, level: float) -> dict[str, Any]:
+    value = (line.intercept, line.slope)[place]
+    if value is None:
+        return {"value": None, "ci95": None, "why": line.why}
+    if line.covariance is None:
+        return {"value": value, "ci95": None, "why": "an interval over patients needs at least two of them"}
+    reach = standard_errors(level) * float(np.sqrt(line.covariance[place, place]))
+    return {"value": value, "ci95": [value - reach, value + reach]}

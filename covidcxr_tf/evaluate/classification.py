@@ -18,6 +18,7 @@ from scipy import sparse
 from covidcxr_tf.errors import ManifestError, UsageError
 from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, bootstrap, describe, patient_numbers
 from covidcxr_tf.evaluate.calibration import bin_gaps, brier_terms, calibration_pairs, reliability
+from covidcxr_tf.evaluate.operating import class_facts
 from covidcxr_tf.evaluate.roc import RankedScores, ratio
 from covidcxr_tf.evaluate.table import (
     UNKNOWN_SOURCE,
@@ -73,6 +74,7 @@ def evaluate_table(
     threshold_from: str | None = None,
     *,
     as_called: bool = False,
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
     """Return the document of ``metrics.json``.
 
@@ -92,19 +94,24 @@ def evaluate_table(
         Where the threshold comes from, for the record; a `Threshold` says so itself.
     as_called : bool
         Judge the table's own ``predicted``, as where films were called by several models, each with its own cut-off.
+    prevalence : float, optional
+        Share of people with `positive` where the model is to be used, in (0, 1): what ``operating_points`` need to
+        hold predictive values.
 
     Returns
     -------
     dict
         As CONTRACT.md has it. Each metric is ``{"value", "ci95"}``; ``auroc`` and ``auprc`` are those of `positive`
         for two classes and the mean over one-against-rest for more (``kind`` says so). ``by_source`` repeats the
-        overall metrics in each source. ``within_source`` is the AUC of `positive` against the rest inside each source:
+        overall metrics in each source. ``calibration``, ``operating_points`` and ``decision`` are `class_facts` of
+        `positive` against the rest. ``within_source`` is the AUC of `positive` against the rest inside each source:
         where label and source go together, only this one says something about the disease.
 
     Raises
     ------
     UsageError
-        An unknown class, a threshold outside [0, 1] or with more than two classes, or with `as_called`.
+        An unknown class, a threshold outside [0, 1] or with more than two classes, or with `as_called`; a prevalence
+        outside (0, 1).
     ManifestError
         A faulty table, one of a model of findings (``evaluate_findings``), one without ``predicted`` for `as_called`.
     """
@@ -136,7 +143,9 @@ def evaluate_table(
     }
     result["confusion"] = confusion(films.truth, films.called, len(films.classes)).tolist()
     result["by_source"], result["within_source"] = _by_source(films, sources(table), resamples, seed)
-    return result
+    of_positive = films.truth == films.positive
+    facts = class_facts(films.probs[:, films.positive], of_positive, films.patient_ids, threshold, prevalence)
+    return result | {"prevalence": prevalence} | facts
 
 
 def confusion(
@@ -310,7 +319,13 @@ def _kinds(films: Films) -> dict[str, dict[str, Any]]:
     binary = len(films.classes) == 2
     _, _, calibrated = calibration_pairs(films.probs, films.truth, films.positive)
     area = f"{positive} against the rest" if binary else "mean over classes, each against the rest"
+    macro = "macro: mean over classes, each alike; undefined where a class has no film"
     return {
+        "accuracy": {
+            "kind": "micro: share of films called right; the micro mean of sensitivity, precision and F1 is this"
+        },
+        "balanced_accuracy": {"kind": f"sensitivity, {macro}"},
+        "macro_f1": {"kind": f"F1, {macro}"},
         "auroc": {"kind": area},
         "auprc": {"kind": f"average precision, {area}"},
         "ece": {"kind": f"{calibrated}, bins of equal mass"},

@@ -28,6 +28,7 @@ from covidcxr_tf.evaluate.delong import (
     standard_errors,
 )
 from covidcxr_tf.evaluate.multilabel import finding_against_rest
+from covidcxr_tf.evaluate.significance import mcnemar
 from covidcxr_tf.evaluate.table import check_predictions, class_names, holds_findings, one_against_rest
 
 BASES = ("by_patient", "by_film")
@@ -50,6 +51,8 @@ class Joined:
     paths : tuple of str
     left_out : dict
         Name -> films of that table which some other table does not hold.
+    right : bool [models, films] or None
+        Whether each film was called what it is; None where a table does not say what was called.
     """
 
     names: tuple[str, ...]
@@ -58,6 +61,7 @@ class Joined:
     patient_ids: npt.NDArray[Any]
     paths: tuple[str, ...]
     left_out: dict[str, int]
+    right: npt.NDArray[np.bool_] | None = None
 
 
 def join_tables(tables: Mapping[str, pd.DataFrame], positive: str, *, common: bool = False) -> Joined:
@@ -103,6 +107,9 @@ def join_tables(tables: Mapping[str, pd.DataFrame], positive: str, *, common: bo
         judged["patient_id"].to_numpy(object),
         tuple(judged["path"]),
         left_out,
+        np.stack([table["right"].to_numpy(bool) for table in aligned.values()])
+        if all("right" in table for table in aligned.values())
+        else None,
     )
 
 
@@ -128,7 +135,8 @@ def compare_tables(
         ``n``, ``patients``, ``positives``, ``negatives``, ``left_out``, ``assumption``; ``models``: name, ``auroc``,
         its interval ``by_patient`` and ``by_film``; ``comparisons`` (the number of pairs, Bonferroni's factor);
         ``pairs``: ``first``, ``second``, ``difference``, and ``by_patient`` and ``by_film`` with ``z``, ``p``,
-        ``bonferroni``, ``holm`` and the ``ci95`` of the difference; null with ``why`` where undefined.
+        ``bonferroni``, ``holm`` and the ``ci95`` of the difference; null with ``why`` where undefined. Where all tables
+        say what was called, ``mcnemar`` (``significance.mcnemar`` of films called right, by patient, mid-p).
 
     Raises
     ------
@@ -165,6 +173,7 @@ def compare_tables(
         "pairs": [
             {"first": joined.names[i], "second": joined.names[j], "difference": float(aucs[i] - aucs[j])}
             | {basis: tests[basis][number] for basis in BASES}
+            | _calls_compared(joined, i, j)
             for number, (i, j) in enumerate(pairs)
         ],
     }
@@ -204,6 +213,8 @@ def _films(table: pd.DataFrame, positive: str, name: str) -> pd.DataFrame:
         rows, label = table, table["label"].to_numpy(object)
         score, is_positive = one_against_rest(table, positive)
     kept = rows[[column for column in ("path", "patient_id", "source") if column in rows.columns]]
+    if "predicted" in rows.columns and not holds_findings(table):
+        kept = kept.assign(right=(rows["predicted"] == rows["label"]).to_numpy(bool))
     return kept.assign(label=label, classes="|".join(class_names(table)), score=score, is_positive=is_positive)
 
 
@@ -257,6 +268,12 @@ def _pair_metrics(result: DeLong, pairs: list[tuple[int, int]], level: float) ->
             nothing: dict[str, Any] = dict.fromkeys(("ci95", "z", *columns))
             found.append(nothing | {"why": _why(result, pair)})
     return found
+
+
+def _calls_compared(joined: Joined, first: int, second: int) -> dict[str, Any]:
+    if joined.right is None:
+        return {}
+    return {"mcnemar": mcnemar(joined.right[first], joined.right[second], joined.patient_ids, "mid-p").as_dict()}
 
 
 def _why(result: DeLong, pair: tuple[int, int]) -> str:

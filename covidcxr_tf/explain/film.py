@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,9 +14,11 @@ from covidcxr_tf.catalog import ARCHS, EXPLAINERS, nearest, resolve
 from covidcxr_tf.classifiers import NO_LUNGS, FilmInput, PatchModel
 from covidcxr_tf.errors import UsageError, WeightsError
 from covidcxr_tf.explain.explanation import Explanation, Film, Mask, PatchFacts, Superpixels
+from covidcxr_tf.explain.heat_share import heat_share
+from covidcxr_tf.explain.placing import heat_on_film, positive_share, superpixels_on_film
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.masks import mask_quality
-from covidcxr_tf.lungs.region import Box, box_pixels, lungs_found, mask_film
+from covidcxr_tf.lungs.region import lungs_found, mask_film
 from covidcxr_tf.models import cam_layer
 from covidcxr_tf.models.files import model_digest
 from covidcxr_tf.models.shipped import find_shipped
@@ -76,50 +77,100 @@ def explain_film(
     RunFailed
         If the model gives a heat map that is not finite.
     """
-    check_method(method)
-    if target is not None:
-        check_target(loaded, target)
-    _check_fits(loaded, method)
+    _check(loaded, method, target)
     seen = loaded.film_input(film)
+    said = _ask(loaded, seen, method)
+    wanted = target or said.called
+    hiding = _Hiding(samples, seed, features, report)
+    found = _look(loaded, seen, said, method, loaded.classes.index(wanted), film.shape, hiding)
+    lungs = _lungs(loaded, film, seen, method)
+    heatmap = found.heatmap
+    if method == ACTIVATION and lungs.region is not None and lungs.found:
+        heatmap = positive_share(heatmap * lungs.region)
+    return Explanation(
+        heatmap=heatmap,
+        target_class=wanted,
+        method=method,
+        seed=seed,
+        **_around(loaded, seen, said, found, lungs),
+    )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the model says of a film: its input, float32 in [0, 1], the probabilities, the class to look into."""
+
+    image: npt.NDArray[np.float32]
+    probabilities: list[float]
+    called: str
+    maps: PatchMaps | None
+
+
+@dataclass(frozen=True)
+class _Hiding:
+    """How LIME hides super-pixels."""
+
+    samples: int
+    seed: int
+    features: int
+    report: Report | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a class was found, in the film's pixels."""
+
+    heatmap: Film
+    superpixels: Superpixels | None = None
+    patches: PatchFacts | None = None
+
+
+def _ask(loaded: LoadedModel, seen: FilmInput, method: str) -> _Said:
     image = seen.array.astype(np.float32) / np.float32(255)
     maps = _patch_maps(loaded, seen.array) if method == PATCHES else None
     found = loaded.probabilities(image[None])[0] if maps is None else maps.vote.probabilities
     values = [float(value) for value in found]
     # The class called; of findings, which are called in any number, the most probable one.
-    wanted = target or (loaded.classes[int(np.argmax(values))] if _independent(loaded) else loaded.decide(values))
-    index = loaded.classes.index(wanted)
-    superpixels, patches = None, None
+    called = loaded.classes[int(np.argmax(values))] if _independent(loaded) else loaded.decide(values)
+    return _Said(image, values, called, maps)
+
+
+def _look(
+    loaded: LoadedModel,
+    seen: FilmInput,
+    said: _Said,
+    method: str,
+    index: int,
+    shape: tuple[int, ...],
+    hiding: _Hiding,
+) -> _Found:
+    """Return where the class number `index` was found on a film of `shape`."""
     if method == LIME:
-        weights = _lime(loaded, image, index, samples, seed, features, report)
-        superpixels = _superpixels_on_film(weights, seen.box, film.shape)
-        heatmap = _positive_share(superpixels.signed)
-    else:
-        heat = _heat(loaded, method, image, index) if maps is None else maps.heat(index)
-        heatmap = heat_on_film(heat, seen.box, film.shape)
-        patches = None if maps is None else _patch_facts(loaded, maps, heat)
-    lungs = _lungs(loaded, film, seen, method)
-    share, why = _heat_inside(heatmap, lungs)
-    if method == ACTIVATION and lungs.region is not None and lungs.found:
-        heatmap = _positive_share(heatmap * lungs.region)
-    return Explanation(
-        heatmap=heatmap,
-        probabilities=dict(zip(loaded.classes, values)),
-        predicted=loaded.decide(values),
-        target_class=wanted,
-        method=method,
-        heat_in_lungs=share,
-        heat_in_lungs_why=why,
-        lung_mask_quality=lungs.quality,
-        lung_region=lungs.region,
-        lung_box=seen.box,
-        lungs_found=seen.status != NO_LUNGS,
-        model=_identity(loaded),
-        seed=seed,
-        superpixels=superpixels,
-        called_from=_called_from(loaded),
-        patches=patches,
-        lung_network=lungs.network,
-    )
+        superpixels = superpixels_on_film(_lime(loaded, said.image, index, hiding), seen.box, shape)
+        return _Found(positive_share(superpixels.signed), superpixels)
+    heat = _heat(loaded, method, said.image, index) if said.maps is None else said.maps.heat(index)
+    patches = None if said.maps is None else _patch_facts(loaded, said.maps, heat)
+    return _Found(heat_on_film(heat, seen.box, shape), patches=patches)
+
+
+def _around(loaded: LoadedModel, seen: FilmInput, said: _Said, found: _Found, lungs: _Lungs) -> dict[str, Any]:
+    """Return what an explanation holds beside the heat: probabilities, the call, lungs and model."""
+    share, why = _heat_inside(found.heatmap, lungs)
+    return {
+        "heat_in_lungs": share,
+        "heat_in_lungs_why": why,
+        "superpixels": found.superpixels,
+        "patches": found.patches,
+        "probabilities": dict(zip(loaded.classes, said.probabilities)),
+        "predicted": loaded.decide(said.probabilities),
+        "lung_mask_quality": lungs.quality,
+        "lung_region": lungs.region,
+        "lung_box": seen.box,
+        "lungs_found": seen.status != NO_LUNGS,
+        "model": _identity(loaded),
+        "called_from": _called_from(loaded),
+        "lung_network": lungs.network,
+    }
 
 
 @dataclass(frozen=True)
@@ -158,8 +209,11 @@ def _independent(loaded: LoadedModel) -> bool:
     return loaded.facts.get("task") == "multilabel"
 
 
-def _check_fits(loaded: LoadedModel, method: str) -> None:
-    """Raise UsageError where the method is for patches and the model for whole films, or the other way round."""
+def _check(loaded: LoadedModel, method: str, target: str | None) -> None:
+    """Raise UsageError for an unknown method or class, and for a method of patches on whole films or the reverse."""
+    check_method(method)
+    if target is not None:
+        check_target(loaded, target)
     if isinstance(loaded, PatchModel) == (method == PATCHES):
         return
     if method == PATCHES:
@@ -213,27 +267,6 @@ def check_target(loaded: LoadedModel, target: str) -> None:
         )
 
 
-def heat_on_film(heat: npt.NDArray[np.floating], box: Box, shape: tuple[int, ...]) -> Film:
-    """Return a map of the network's input put back where it came from, float32 (H, W), the largest value 1 or all 0.
-
-    Parameters
-    ----------
-    heat : ndarray of float, (S, S)
-        Not negative.
-    box : tuple of float
-        Top, left, bottom, right of what the network saw, as fractions of the film.
-    shape : tuple of int
-        (H, W) of the film.
-    """
-    rows, columns = _pixels(box, shape)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    placed = np.zeros(shape, dtype=np.float32)
-    # Reducing with INTER_AREA keeps thin saliency from falling between two pixels; it enlarges as INTER_LINEAR does.
-    way = cv2.INTER_AREA if size[0] < heat.shape[1] and size[1] < heat.shape[0] else cv2.INTER_LINEAR
-    placed[rows, columns] = cv2.resize(heat.astype(np.float32), size, interpolation=way)
-    return _positive_share(placed)
-
-
 def heat_layer(loaded: LoadedModel) -> str | None:
     """Return the layer that the architecture's file names for heat maps, or None where the model has no such layer."""
     name = cam_layer(loaded.arch) if loaded.arch in ARCHS else None
@@ -245,50 +278,22 @@ def _heat(loaded: LoadedModel, method: str, image: npt.NDArray[np.float32], inde
     return explain(loaded.model, image, index, heat_layer(loaded), independent=_independent(loaded))
 
 
-def _lime(
-    loaded: LoadedModel,
-    image: npt.NDArray[np.float32],
-    index: int,
-    samples: int,
-    seed: int,
-    features: int,
-    report: Report | None,
-) -> LimeResult:
+def _lime(loaded: LoadedModel, image: npt.NDArray[np.float32], index: int, hiding: _Hiding) -> LimeResult:
     channels = loaded.image.channels
     # Super-pixels of the bare film: equalised channels have borders that the equalisation drew.
     guide = channels.index("raw") if "raw" in channels else None
     explain = resolve("explainers", "lime")
-    return explain(loaded.probabilities, image, index, samples, seed, features, guide=guide, report=report)
-
-
-def _superpixels_on_film(found: LimeResult, box: Box, shape: tuple[int, ...]) -> Superpixels:
-    rows, columns = _pixels(box, shape)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    segments = np.full(shape, -1, dtype=np.int32)
-    numbers = cv2.resize(found.segments.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-    segments[rows, columns] = numbers.astype(np.int32)
-    return Superpixels(segments, found.weights, found.top, found.fit, found.samples)
-
-
-def _pixels(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    top, left, bottom, right = box_pixels(box, shape)
-    return slice(top, bottom), slice(left, right)
-
-
-def _positive_share(heat: Film) -> Film:
-    peak = float(heat.max(initial=0.0))
-    return np.clip(heat / peak, 0.0, 1.0) if peak > 0 else np.zeros_like(heat)
+    asked = (hiding.samples, hiding.seed, hiding.features)
+    return explain(loaded.probabilities, image, index, *asked, guide=guide, report=hiding.report)
 
 
 def _heat_inside(heatmap: Film, lungs: _Lungs) -> tuple[float | None, str]:
     if lungs.region is None:
         return None, lungs.why
-    total = float(heatmap.sum(dtype=np.float64))
     if not lungs.found:
         return None, "no lungs were found"
-    if total == 0:
-        return None, "there is no heat: nothing on the film speaks for the class"
-    return float((heatmap * lungs.region).sum(dtype=np.float64)) / total, ""
+    share = heat_share(heatmap, lungs.region)
+    return share, "" if share is not None else "there is no heat: nothing on the film speaks for the class"
 
 
 def _identity(loaded: LoadedModel) -> dict[str, Any]:

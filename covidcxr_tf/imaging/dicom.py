@@ -1,10 +1,8 @@
-"""DICOM radiographs as films: what the header must say, and the decoding; `dicom_grey` makes the levels grey."""
+"""DICOM radiographs as films: the decoding; `dicom_header` says what is read, `dicom_grey` makes the levels grey."""
 
 from __future__ import annotations
 
 import io
-import re
-import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -12,41 +10,28 @@ import numpy.typing as npt
 
 from covidcxr_tf.errors import ImageError
 from covidcxr_tf.imaging.dicom_grey import look_up, text
+from covidcxr_tf.imaging.dicom_header import (
+    check_header,
+    header_size,
+    looks_like_dicom,
+    may_be_headerless,
+    parse_header,
+)
 from covidcxr_tf.imaging.jpeg_check import jpeg_fault
-from covidcxr_tf.imaging.opening import MAX_BYTES, MAX_PIXELS, Source, check_size, decoding, opened, source_name
+from covidcxr_tf.imaging.opening import MAX_PIXELS, Source, decoding, opened, source_name
 from covidcxr_tf.imaging.raster import grey
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-MODALITIES = frozenset({"CR", "DX", "DR", "RX", "RG", "RF", "OT", "SC", ""})
-"""Accepted: radiography and its common non-standard spellings, secondary captures (scanned films), and none at all, as
-anonymised films often have lost it. CT, MR, US, MG and the rest are refused."""
+__all__ = ["check_pixels", "decoder_problem", "dicom_size", "looks_like_dicom", "may_be_headerless", "read_dicom"]
 
-OTHER_PARTS = re.compile(
-    "ABDOMEN|ANKLE|ARM|BRAIN|BREAST|CALCANEUS|COCCYX|CSPINE|ELBOW|EXTREMITY|FEMUR|FINGER|FOOT|FOREARM|HAND|HEAD|HEEL|HIP|"
-    "HUMERUS|JAW|KNEE|LEG|LSPINE|NASAL|NECK|ORBIT|PELVIS|SACRUM|SHOULDER|SINUS|SKULL|SSPINE|THIGH|TIBIA|TMJ|TOE|"
-    "TSPINE|WRIST"
-)
-"""Values of BodyPartExamined (PS3.16 annex L) that are no chest. Others pass: hospitals write in their own words."""
-
-OTHER_VIEWS = re.compile("LL|RL|LLAT|RLAT|LAT|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO|OBL|.*LATERAL.*|.*OBLIQUE.*")
-"""Values of ViewPosition (PS3.3 C.8.1.1) or of the view code that are lateral, decubitus or oblique."""
-
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_LONGEST_FRAME = 1.25
+"""Most bytes of a compressed frame as a share of the bare pixels; an honest one is shorter, or by RLE 1 % longer."""
 
-
-def looks_like_dicom(stream: BinaryIO) -> bool:
-    """Return whether the content has the DICOM mark at byte 128."""
-    stream.seek(0)
-    return stream.read(132)[128:] == b"DICM"
-
-
-def may_be_headerless(stream: BinaryIO) -> bool:
-    """Return whether the content begins with a data element of group 0002 or 0008, as DICOM without a preamble does."""
-    stream.seek(0)
-    return stream.read(2) in (b"\x08\x00", b"\x00\x08", b"\x02\x00", b"\x00\x02")
+_JPEG_SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
+"""Markers of JPEG and JPEG-LS that state rows and columns."""
 
 
 def read_dicom(
@@ -87,13 +72,11 @@ def read_dicom(
     """
     where = source_name(source, name)
     with opened(source, name) as stream, decoding(where, "DICOM"):
-        dataset = _parse(stream, where, header_only=False)
-        _check_header(dataset, where, any_view=any_view, any_part=any_part)
-        rows, columns = _size(dataset, where)
-        check_size(rows, columns, max_pixels, where)
-        index = _frame_index(dataset, frame, where)
-        _check_photometric(dataset, where)
-        _check_bits(dataset, where)
+        header = parse_header(stream, where)
+        check_header(header, where, max_pixels=max_pixels, any_view=any_view, any_part=any_part)
+        rows, columns = header_size(header, where)
+        dataset = _parse(stream, where)
+        index = check_pixels(dataset, where, frame)
         levels = _decode(dataset, index, where)
         if levels.shape[:2] != (rows, columns):
             raise ImageError(
@@ -113,20 +96,13 @@ def dicom_size(stream: BinaryIO, where: str) -> tuple[int, int]:
         If the content is no DICOM image.
     """
     with decoding(where, "DICOM header"):
-        return _size(_parse(stream, where, header_only=True), where)
+        return header_size(parse_header(stream, where), where)
 
 
-def _parse(stream: BinaryIO, where: str, *, header_only: bool) -> Dataset:
+def _parse(stream: BinaryIO, where: str) -> Dataset:
     import pydicom
 
     with_preamble = looks_like_dicom(stream)
-    _check_deflated(stream, where)
-    stream.seek(0)
-    dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=not with_preamble)
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise ImageError("holds no picture (no Rows and Columns)", where=where, expected="a DICOM radiograph")
-    if header_only:
-        return dataset
     stream.seek(0)
     # From memory: an element that claims 4 GB then costs nothing.
     dataset = pydicom.dcmread(io.BytesIO(stream.read()), force=not with_preamble)
@@ -147,59 +123,33 @@ def _native_syntax(dataset: Dataset) -> Any:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _check_deflated(stream: BinaryIO, where: str) -> None:
-    """Refuse a deflated data set that would not fit: zlib expands a thousandfold, and pydicom does it in one go."""
-    stream.seek(0)
-    head = stream.read(4096)
-    if _DEFLATED not in head:
-        return
-    length = int.from_bytes(head[140:144], "little")
-    stream.seek(144 + length)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total, rest = 0, stream.read()
-    while rest and not inflater.eof:
-        total += len(inflater.decompress(rest, 1 << 24))
-        rest = inflater.unconsumed_tail
-        if total > MAX_BYTES:
-            raise ImageError(f"inflates to more than {MAX_BYTES} bytes", where=where)
+def check_pixels(header: Dataset, where: str, frame: int | None = None) -> int:
+    """Return the frame that would be decoded; the header alone is looked at.
 
-
-def _check_header(dataset: Dataset, where: str, *, any_view: bool, any_part: bool) -> None:
-    modality = text(dataset, "Modality")
-    if modality not in MODALITIES:
-        raise ImageError(f"modality {modality} is not radiography", where=where, expected="CR or DX")
-    part = text(dataset, "BodyPartExamined")
-    if OTHER_PARTS.fullmatch(part.replace("-", "").replace(" ", "")) and not any_part:
-        raise ImageError(f"the film shows {part}", where=where, expected="CHEST")
-    view = _view(dataset)
-    if OTHER_VIEWS.fullmatch(view) and not any_view:
-        raise ImageError(
-            f"the view is {view}",
-            where=where,
-            expected="a frontal film (PA or AP)",
-            remedy="pass any_view=True to read it",
-        )
-
-
-def _view(dataset: Dataset) -> str:
-    position = text(dataset, "ViewPosition")
-    if position:
-        return position
-    codes = dataset.get("ViewCodeSequence")
-    return text(codes[0], "CodeMeaning") if codes else ""
-
-
-def _size(dataset: Dataset, where: str) -> tuple[int, int]:
-    rows, columns = dataset.get("Rows"), dataset.get("Columns")
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise ImageError(f"Rows {rows} and Columns {columns} are no size", where=where, expected="two whole numbers")
-    return rows, columns
+    Raises
+    ------
+    ImageError
+        If there are several frames and none is named, the levels are none of a film, or no decoder is installed.
+    """
+    index = _frame_index(header, frame, where)
+    _check_photometric(header, where)
+    _check_bits(header, where)
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    problem = decoder_problem(syntax) if syntax else None
+    if problem:
+        raise ImageError(problem[0], where=where, remedy=problem[1])
+    return index
 
 
 def _frame_index(dataset: Dataset, frame: int | None, where: str) -> int:
     count = int(dataset.get("NumberOfFrames") or 1)
     if frame is None and count > 1:
-        raise ImageError(f"has {count} frames", where=where, expected="one film", remedy="say which with frame=")
+        raise ImageError(
+            f"has {count} frames",
+            where=where,
+            expected="one film",
+            remedy="save the frame as a film of its own, or say which with frame= in Python",
+        )
     if frame is not None and not 0 <= frame < count:
         raise ImageError(f"has no frame {frame}", where=where, expected=f"0 to {count - 1}")
     return frame or 0
@@ -221,43 +171,75 @@ def _check_bits(dataset: Dataset, where: str) -> None:
         raise ImageError(f"PixelRepresentation is {dataset.get('PixelRepresentation')}", where=where, expected="0 or 1")
 
 
+def decoder_problem(syntax: Any) -> tuple[str, str] | None:
+    """Return what is wrong with a transfer syntax (a pydicom UID) and what to do; None where it can be decoded."""
+    from pydicom.pixels import get_decoder
+
+    try:
+        decoder = get_decoder(syntax)
+    except RuntimeError:  # how pydicom says that a syntax stands for no picture
+        return f"transfer syntax {syntax.name} holds no picture", "send or save it as a picture, best uncompressed"
+    if decoder.is_available:
+        return None
+    return (
+        f"no decoder for {syntax.name} is installed",
+        "install covidcxr_tf[dicom] for JPEG 2000, python-gdcm for lossless JPEG and JPEG-LS",
+    )
+
+
 def _decode(dataset: Dataset, index: int, where: str) -> npt.NDArray[Any]:
     from pydicom.pixels import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
         _check_codestream(dataset, index, where)
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as cause:
-        raise ImageError(f"transfer syntax {syntax.name} holds no picture", where=where) from cause
-    if not decoder.is_available:
-        raise ImageError(
-            f"no decoder for {syntax.name} is installed",
-            where=where,
-            remedy="install covidcxr_tf[dicom] for JPEG 2000, python-gdcm for lossless JPEG and JPEG-LS",
-        )
     # pylibjpeg's RLE decoder can leave by a BaseException, which no caller catches.
     plugin = "pydicom" if syntax == _RLE else ""
-    pixels, _ = decoder.as_array(dataset, index=index, decoding_plugin=plugin)
+    pixels, _ = get_decoder(syntax).as_array(dataset, index=index, decoding_plugin=plugin)
     return np.asarray(pixels)
 
 
 def _check_codestream(dataset: Dataset, index: int, where: str) -> None:
-    """Refuse a damaged JPEG, and JPEG 2000 that is not Rows x Columns: its decoder would allocate that unasked."""
+    """Refuse a damaged JPEG, and a stream that states another size than Rows x Columns or is longer than its pixels.
+
+    Decoders allocate what the stream states unasked, and a run of RLE gives up to 64 times its bytes.
+    """
     from pydicom.encaps import get_frame
 
     stream = get_frame(dataset.PixelData, index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
-    fault = jpeg_fault(stream) if stream.startswith(b"\xff\xd8") else None
-    if fault:
-        raise ImageError(f"the JPEG in it is damaged: {fault}", where=where, remedy="get the original file again")
-    start = stream.find(b"\xff\x4f\xff\x51", 0, 1024)
-    if start < 0 or len(stream) < start + 24:
-        return
-    right, bottom, left, top = (int.from_bytes(stream[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
-    if (bottom - top, right - left) != (dataset.Rows, dataset.Columns):
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    bare = dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
+    if len(stream) > _LONGEST_FRAME * bare + 65536:
+        raise ImageError(f"a compressed frame of {len(stream)} bytes for {bare} bytes of pixels", where=where)
+    stated, kind = _stated_size(stream)
+    if stated is not None and stated != (dataset.Rows, dataset.Columns):
         raise ImageError(
-            f"the JPEG 2000 stream is {bottom - top}x{right - left}",
+            f"the {kind} stream is {stated[0]}x{stated[1]}",
             where=where,
             expected=f"{dataset.Rows}x{dataset.Columns}, as the header says",
         )
+    fault = jpeg_fault(stream) if stream.startswith(b"\xff\xd8") else None
+    if fault:
+        raise ImageError(f"the JPEG in it is damaged: {fault}", where=where, remedy="get the original file again")
+
+
+def _stated_size(stream: bytes) -> tuple[tuple[int, int] | None, str]:
+    """Return (rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream states, None without any, and its kind."""
+    if stream.startswith(b"\xff\xd8"):
+        return _jpeg_size(stream), "JPEG"
+    start = stream.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if start < 0 or len(stream) < start + 24:
+        return None, "JPEG 2000"
+    right, bottom, left, top = (int.from_bytes(stream[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
+    return (bottom - top, right - left), "JPEG 2000"
+
+
+def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker in _JPEG_SIZES:
+            return int.from_bytes(stream[at + 5 : at + 7], "big"), int.from_bytes(stream[at + 7 : at + 9], "big")
+        # A fill byte stands alone; every segment before the first frame has a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    return None

@@ -48,7 +48,8 @@ MARKERS: dict[str, Marker] = {
     "left_lung_height": Marker("height of the left lung", "share of the film's height"),
 }
 
-# As the classifier sees the film (Oh 2020, section II.B): 224 px patches of a 1024 px film, 100 of them.
+# Sizes and number as the paper's classifier has them (Oh 2020, section II.B). Its pixels are others: it preprocesses
+# the film once that has been masked and brought to the frame, and sees what lies outside the lungs as black.
 FRAME = 1024
 PATCH = 224
 PATCHES = 100

@@ -85,21 +85,24 @@ class Batches:
         """Return the batches with the films of an epoch: the same ones, unless films are redrawn."""
         return self if self.redraw is None else replace(self, only=self.redraw.rows(epoch), redraw=None)
 
-    def training(self, epoch: int) -> tf.data.Dataset:
-        """Return the shuffled, augmented batches of one epoch: dicts image, target, weight, row."""
+    def training(self, epoch: int, skip: int = 0) -> tf.data.Dataset:
+        """Return the shuffled, augmented batches of one epoch: dicts image, target, weight, row.
+
+        The first `skip` of them are passed over unparsed; the others are what they are without it.
+        """
         if self.redraw is not None:
-            return self.for_epoch(epoch).training(epoch)
+            return self.for_epoch(epoch).training(epoch, skip)
         files = self._files()
         order = np.random.default_rng([self.seed, epoch]).permutation(len(files))
         records = self._records([files[i] for i in order], interleave=True)
         seed = int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31))
         records = records.shuffle(self.shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
-        batches = self._batches(records)
+        batches = self._batches(records, skip)
         if self.patches is not None:
-            batches = batches.enumerate().map(self._patches(1, seed), num_parallel_calls=THREADS)
+            batches = batches.enumerate(skip).map(self._patches(1, seed), num_parallel_calls=THREADS)
         batches = batches.map(_in_unit_range, num_parallel_calls=THREADS)
         if self.augment is not None:
-            batches = batches.enumerate().map(self._changed(seed), num_parallel_calls=THREADS)
+            batches = batches.enumerate(skip).map(self._changed(seed), num_parallel_calls=THREADS)
         return untuned(batches)
 
     def plain(self) -> tf.data.Dataset:
@@ -133,9 +136,11 @@ class Batches:
             deterministic=True,
         )
 
-    def _batches(self, records: tf.data.Dataset) -> tf.data.Dataset:
+    def _batches(self, records: tf.data.Dataset, skip: int = 0) -> tf.data.Dataset:
         if self.only is not None:
             records = records.filter(self._chosen())
+        if skip:
+            records = records.skip(skip * self.batch_size)
         # Parsing a whole batch at once costs one call instead of one a film.
         return records.batch(self.batch_size).map(self._parsed(), num_parallel_calls=THREADS)
 

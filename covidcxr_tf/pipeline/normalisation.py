@@ -21,9 +21,10 @@ def estimate_normalisation(training: Batches, films: int = 2048) -> tuple[list[f
     training : Batches
         Read as they are, without random changes.
     films : int
-        So many at most.
+        So many at most; of patches, all that `plain` draws of each of these films count.
     """
-    left, count = films, 0
+    each = training.patches.validation_votes if training.patches else 1
+    left, count = films * each, 0
     total = squares = np.zeros(0)
     for batch in training.plain():
         pixels = batch["image"].numpy()[:left].astype(np.float64)

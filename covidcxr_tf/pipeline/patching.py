@@ -11,9 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-#: Pixels drawn before the first ones inside the lungs are taken. Lungs that were found cover 2 % of a film at least:
-#: fewer than five of 2048 then fall inside once in 10^12 films.
-DRAWS = 2048
+#: Pixels drawn, at least and for each patch, before the first ones inside the lungs are taken. Lungs that were found
+#: cover 2 % of a film at least: fewer than five of 2048 then fall inside once in 10^12 films, and fewer than n of 410 n
+#: (n > 5) more seldom still.
+DRAWS, DRAWS_A_PATCH = 2048, 410
 
 
 def cut_patches(images: Any, size: int, count: int, seed: Any) -> Any:
@@ -46,10 +47,11 @@ def cut_patches(images: Any, size: int, count: int, seed: Any) -> Any:
 def draw_corners(images: Any, size: int, count: int, seed: Any) -> Any:
     """Return the top left corners int32 (N * count, 2) of patches centred on drawn lung pixels."""
     number, side = tf.shape(images)[0], images.shape[1]
-    drawn = tf.random.stateless_uniform([number, DRAWS, 2], seed, 0, side, tf.int32)
+    draws = DRAWS if count <= DRAWS // DRAWS_A_PATCH + 1 else DRAWS_A_PATCH * count
+    drawn = tf.random.stateless_uniform([number, draws, 2], seed, 0, side, tf.int32)
     inside = tf.reduce_any(tf.gather_nd(images, drawn, batch_dims=1) > 0, axis=-1)
     # The first `count` pixels inside; where there are fewer, the first outside fill up.
-    rank = tf.where(inside, 0, DRAWS) + tf.range(DRAWS)
+    rank = tf.where(inside, 0, draws) + tf.range(draws)
     _, first = tf.math.top_k(-rank, k=count)
     centres = tf.gather(drawn, first, batch_dims=1)
     corners = tf.clip_by_value(centres - size // 2, 0, side - size)

@@ -3,6 +3,9 @@
 Source: Kusakunniran 2021, section 3: "the training and validating set is further randomly split ... in each epoch".
 Every film is then trained on sooner or later, so that a validation loss falls with the training loss whether or not
 the network has learned anything general. It is here to reproduce the paper; a fixed split by patient is our default.
+
+Redrawn films choose the epoch alone. What a finished run says of validation films is of the split's own, whole films
+and patches alike.
 """
 
 from __future__ import annotations

@@ -99,14 +99,13 @@ def _initialisers(output: keras.layers.Dense) -> tuple[keras.initializers.Initia
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     """Write predictions, metrics, figures and card of a trained classifier, and return the metrics.
 
+    The validation films are those of the split, also where other ones were drawn in each epoch (`Datasets.judged`).
     The cut-off between two classes is chosen on validation films, by Youden's index, stored with the model, and used
     unchanged on the test films.
     """
     step = build_eval_step(job.model, job.loss, dense=False)
     tables: dict[str, pd.DataFrame] = {}
-    for split, batches in (("validation", sets.validation), ("test", sets.test)):
-        if batches is None:
-            continue
+    for split, batches in sets.judged.items():
         rows, _, logits, _ = evaluate_batches(step, batches, job.strategy)
         films = sets.manifest_of(rows)
         tables[split] = predictions_table(films, to_probabilities(logits, config.task), config.class_names, config.task)

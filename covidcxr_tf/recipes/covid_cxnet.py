@@ -18,6 +18,7 @@ from covidcxr_tf.recipes.classifier import judge, model, write_judgement
 from covidcxr_tf.recipes.datasets import model_facts, open_manifest
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.train.run_dir import RunDir
+from covidcxr_tf.train.sameness import PLACES, write_same
 
 __all__ = ["aggregate", "execute_levels", "judge", "level_configs", "model"]
 
@@ -37,22 +38,28 @@ def level_configs(config: Config) -> dict[str, Config]:
     return configs
 
 
-def execute_levels(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
-    """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5)."""
+def execute_levels(
+    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+) -> Outcome:
+    """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5).
+
+    With `resume`, a level that is finished is not trained again.
+    """
     from covidcxr_tf.recipes.execute import execute  # which calls this function for hierarchical configs
 
     manifest = open_manifest(config)
     levels = level_configs(config)
-    run = RunDir.create(out, config)
+    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
     run.write_split(manifest)
     split = run.folder / "split_manifest.csv"
     # Levels see the original labels, the same patients in the same splits.
     whole = manifest.assign(label=manifest["original_label"]).drop(columns="original_label")
-    whole.to_csv(split, index=False)
+    write_same(split, whole)
     root = config.data.root or str(manifest.attrs["root"])
     for name, level in levels.items():
         table = merge(level.model_dump(mode="json"), {"data": {"manifest": str(split), "root": root}})
-        execute(check_config(table), run.folder / name, devices=devices, skip_bad=skip_bad)
+        wanted, folder = check_config(table), run.folder / name
+        execute(wanted, folder, devices=devices, skip_bad=skip_bad, resume=resume, derived=PLACES)
     combined = load_any(run.folder)
     assert isinstance(combined, HierarchicalModel)
     tables = {}

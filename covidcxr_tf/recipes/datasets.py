@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from covidcxr_tf.config import Config
 from covidcxr_tf.data.manifest import load_manifest, map_classes, with_findings
-from covidcxr_tf.data.splits import check_split, fold_by_patient, split_by_patient, split_digest
+from covidcxr_tf.data.splits import check_split, fold_by_patient, split_digest, with_split
 from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
 from covidcxr_tf.errors import ManifestError, SplitError
 from covidcxr_tf.lung_finder import LungFinder
@@ -36,7 +36,7 @@ class Datasets:
     prepared : Prepared
         Their shards.
     training, validation, test : Batches
-        ``test`` is None where the split has no test films.
+        ``test`` is None where the split has no test films. `judged` gives those that judge the finished run.
     lungs : LungFinder or None
         What found the lungs.
     facts : dict
@@ -50,6 +50,19 @@ class Datasets:
     test: Batches | None
     lungs: LungFinder | None
     facts: dict[str, Any]
+
+    @property
+    def judged(self) -> dict[str, Batches]:
+        """Return ``validation`` and, where there is one, ``test`` -> the films that judge the finished run.
+
+        Where films are redrawn, `validation` is another draw in each epoch; what is judged are the split's own
+        validation films, so that the figures of patches and of whole films, or of any two runs of one split, are of the
+        same films.
+        """
+        validation = self.validation
+        if validation.redraw is not None:
+            validation = replace(validation, groups=("validation",), redraw=None)
+        return {"validation": validation} | ({} if self.test is None else {"test": self.test})
 
     def manifest_of(self, rows: np.ndarray) -> pd.DataFrame:
         """Return the manifest's lines of some films, given by the row numbers that batches carry."""
@@ -78,8 +91,7 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
         manifest = map_classes(manifest, dict(config.classes))
     if config.data.folds:
         return _in_folds(manifest, config)
-    if "split" not in manifest or manifest["split"].eq("").all():
-        manifest = split_by_patient(manifest, config.data.ratios, config.seed)
+    manifest = with_split(manifest, config.data.ratios, config.seed)
     check_split(manifest)
     return _renumbered(manifest)
 
@@ -126,11 +138,12 @@ def assemble(
     """
     manifest = prepared.manifest
     targets = None if config.task == "segmentation" else film_targets(manifest, config)
-    train = manifest[prepared.group_by].isin(groups["train"]).to_numpy() & prepared.kept()
-    weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, train, config)
     pools = {part: groups[part] for part in PARTS}
     if config.data.redraw_validation:
         pools |= dict.fromkeys(("train", "validation"), (*groups["train"], *groups["validation"]))
+    # All that training draws from: redrawn validation films train in other epochs.
+    trained = manifest[prepared.group_by].isin(pools["train"]).to_numpy() & prepared.kept()
+    weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, trained, config)
 
     def batches(part: str) -> Batches:
         training = part == "train"
@@ -202,8 +215,8 @@ def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarra
 def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.ndarray | None:
     """Return each film's weight in the loss, float32 (rows,), or None for equal weights.
 
-    ``balanced``: n / (classes x n of the class), counted on training films, so that the mean weight there is 1
-    (King & Zeng 2001; scikit-learn's ``class_weight="balanced"``).
+    ``balanced``: n / (classes x n of the class), counted on training films (with redrawn validation films on all that
+    are drawn from), so that the mean weight there is 1 (King & Zeng 2001; scikit-learn's ``class_weight="balanced"``).
     """
     if config.train.class_weights == "none":
         return None

@@ -73,11 +73,11 @@ def ensemble(
     Raises
     ------
     UsageError
-        Fewer than two runs, or a folder that is not free.
+        Fewer than two runs, the same model twice, folds of one cross-validation, or a folder that is not free.
     WeightsError
         A folder without a model, or with one for another task or other classes than the first.
     ManifestError
-        Members judged on different test films, or on other labels of the same film.
+        Members judged on different test films, or on other labels or patients of the same film.
     SplitError
         A member that was trained on a patient who is tested on.
     """
@@ -93,7 +93,7 @@ def ensemble(
         facts["members"] = _copy_members(members, run.folder)
         write_json(run.folder / "ensemble.json", facts)
         _write_environment(run.folder)
-        write_text(run.folder / "split.csv", _joint_split(members, tables).to_csv(index=False))
+        write_text(run.folder / "split.csv", _joint_split(members).to_csv(index=False))
         metrics = _judge(run, facts, tables, resamples, seed)
         if facts["task"] == "classification":
             shown = {facts["name"]: tables["test"]} | {one.name: one.tables["test"].reset_index() for one in members}
@@ -169,11 +169,17 @@ def _copy_members(members: Sequence[Member], folder: Path) -> list[dict[str, Any
     return copied
 
 
-def _joint_split(members: Sequence[Member], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row a film: ``train`` where any member trained on it."""
+def _joint_split(members: Sequence[Member]) -> pd.DataFrame:
+    """Return one row a film of any member's ``split.csv``, in the order in which they first stand there.
+
+    A film is ``train`` where any member trained on it, else ``test`` where any was tested on it, else ``validation``. A
+    film is told by path and patient: manifests of different folders may use one path for two films.
+    """
     films = pd.concat([member.split for member in members], ignore_index=True)
     rank = films["split"].map({"train": 0, "test": 1, "validation": 2})
-    return films.iloc[rank.argsort(kind="stable")].drop_duplicates("path").sort_index().reset_index(drop=True)
+    ranked = films.iloc[rank.argsort(kind="stable")].drop_duplicates(["path", "patient_id"])
+    first = films.drop_duplicates(["path", "patient_id"])[["path", "patient_id"]]
+    return first.merge(ranked, on=["path", "patient_id"], how="left", validate="one_to_one")
 
 
 def _judge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ import pandas as pd
 from covidcxr_tf.data.splits import patient_digest
 from covidcxr_tf.errors import ManifestError, SplitError, UsageError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions
-from covidcxr_tf.models.files import read_facts
+from covidcxr_tf.models.files import model_digest, read_facts
+
+#: Columns that must agree where two members' tables hold one path.
+SAME_FILM = ("label", "patient_id", "findings")
 
 
 @dataclass(frozen=True)
@@ -88,20 +92,24 @@ def _read_member(folder: Path, name: str) -> Member:
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Raise where members cannot be averaged: other classes, other test films, or a test patient trained on.
+    """Raise where members cannot be averaged: one model twice, other classes or test films, a test patient trained on.
 
     Raises
     ------
-    WeightsError, ManifestError, SplitError
+    UsageError, WeightsError, ManifestError, SplitError
     """
     first = members[0]
+    _refuse_folds(members)
+    _refuse_copies(members)
     for member in members:
         for key in ("task", "classes"):
             if member.facts[key] != first.facts[key]:
                 raise WeightsError(
                     f"{key} {member.facts[key]}", where=member.folder, expected=f"{first.facts[key]}, as {first.folder}"
                 )
-        _check_same_films(first, member)
+        _check_test_films(first, member)
+        for part in set(first.tables) & set(member.tables):
+            _check_same_films(first, member, part)
     tested = set(first.tables["test"]["patient_id"])
     for member in members:
         seen = member.trained_on(tested)
@@ -114,7 +122,37 @@ def check_members(members: Sequence[Member]) -> None:
             )
 
 
-def _check_same_films(first: Member, member: Member) -> None:
+def _refuse_folds(members: Sequence[Member]) -> None:
+    """Raise where two members are folds of one cross-validation, each of which tests on what the other trained on."""
+    found: dict[Path, str] = {}
+    for member in members:
+        folder = member.folder.resolve()
+        if not re.fullmatch(r"fold_\d+", folder.name):
+            continue
+        if folder.parent in found:
+            raise UsageError(
+                f"{found[folder.parent]} and {folder.name} are folds of one cross-validation: each was trained on "
+                "films that the other is tested on",
+                where=folder.parent,
+                expected="runs that leave the same test films out",
+                remedy="train the members on one split (data.folds=0)",
+            )
+        found[folder.parent] = folder.name
+
+
+def _refuse_copies(members: Sequence[Member]) -> None:
+    digests: dict[str, Member] = {}
+    for member in members:
+        earlier = digests.setdefault(model_digest(member.folder / "model.keras"), member)
+        if earlier is not member:
+            raise UsageError(
+                f"{member.name} is the same model as {earlier.name}",
+                where=member.folder,
+                expected="another model: one that counts twice is no second opinion",
+            )
+
+
+def _check_test_films(first: Member, member: Member) -> None:
     films, others = first.tables["test"], member.tables["test"]
     if set(films.index) != set(others.index):
         apart = sorted(set(films.index) ^ set(others.index))
@@ -123,13 +161,18 @@ def _check_same_films(first: Member, member: Member) -> None:
             where=member.folder / "predictions_test.csv",
             expected="the same test films",
         )
-    others = others.loc[films.index]
-    for column in ("label", "patient_id", "findings"):
+
+
+def _check_same_films(first: Member, member: Member, part: str) -> None:
+    """Raise where a path that stands in both members' tables is not one film: another patient, label or findings."""
+    common = first.tables[part].index.intersection(member.tables[part].index, sort=False)
+    films, others = first.tables[part].loc[common], member.tables[part].loc[common]
+    for column in SAME_FILM:
         if column not in films or column not in others:
             continue
         for row in np.flatnonzero((films[column] != others[column]).to_numpy())[:1]:
             raise ManifestError(
                 f"the film '{others.index[row]}' has the {column} '{others[column].iloc[row]}'",
-                where=member.folder / "predictions_test.csv",
+                where=member.folder / f"predictions_{part}.csv",
                 expected=f"'{films[column].iloc[row]}', as in {first.name}",
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,9 @@ import numpy as np
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
-from covidcxr_tf.models.layers import IMAGENET, Normalisation
+from covidcxr_tf.files import replacing
+from covidcxr_tf.models.imagenet import normalisation
+from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.pipeline.normalisation import estimate_normalisation
 from covidcxr_tf.recipes.datasets import Datasets, build_datasets
@@ -22,54 +25,137 @@ from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.phases import execute_phases
 from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.train.distribution import build_strategy
-from covidcxr_tf.train.loop import Job, fit
+from covidcxr_tf.train.job import Job
+from covidcxr_tf.train.lock import run_lock
+from covidcxr_tf.train.loop import fit
 from covidcxr_tf.train.optimizers import build_optimizer
 from covidcxr_tf.train.recompute import recomputed
 from covidcxr_tf.train.run_dir import RunDir, check_free
+from covidcxr_tf.train.sameness import config_digest
+from covidcxr_tf.train.stopping import stop_signals
 
 
-def execute(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
+def execute(
+    config: Config,
+    out: str | Path,
+    *,
+    devices: str = "all",
+    skip_bad: int = 0,
+    resume: bool = False,
+    derived: Sequence[str] = (),
+) -> Outcome:
     """Train as the config says and return the finished run.
+
+    Parameters
+    ----------
+    config : Config
+    out : str or path
+        Run folder; new, unless `resume`.
+    devices : str
+        ``all``, ``cpu`` or a number.
+    skip_bad : int
+        So many unreadable films are set aside.
+    resume : bool
+        Go on with what an interrupted run left in `out`: finished parts are read again, the one that was interrupted
+        continues from its last checkpoint. Where there is nothing yet, begin.
+    derived : sequence of str
+        Keys of the config that may have changed: those that a run of several parts sets in its parts.
 
     Raises
     ------
     CovidcxrError
-        Of the kind that tells what stopped it: config, data, weights, or the run itself.
+        Of the kind that tells what stopped it: config, data, weights, or the run itself. UsageError where another
+        process trains in `out`, ConfigError or SplitError where a resumed run began with another config or split,
+        Stopped after SIGTERM.
     """
-    check_free(out)  # before the films are prepared, which may take hours
+    with stop_signals(), run_lock(out):
+        if not resume:
+            check_free(out)  # before the films are prepared, which may take hours
+        run = RunDir(out)
+        done = finished_before(config, run, derived) if resume else None
+        if done is not None:
+            return done
+        outcome = _execute(config, out, devices, skip_bad, resume, derived)
+        run.finish()
+        return outcome
+
+
+def _execute(
+    config: Config, out: str | Path, devices: str, skip_bad: int, resume: bool, derived: Sequence[str]
+) -> Outcome:
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
-        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad)
+        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
     if hasattr(recipe, "check"):
         recipe.check(config)
     if config.run_phases:
-        return execute_phases(config, out, devices=devices, skip_bad=skip_bad)
+        return execute_phases(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
     if config.data.folds:
-        return execute_folds(config, out, devices=devices, skip_bad=skip_bad)
-    return train_and_judge(config, build_datasets(config, skip_bad=skip_bad), out, devices=devices)
+        return execute_folds(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
+    if resume:  # a config that has changed is told before hours of preparing its films
+        RunDir(out).check_config(config, derived)
+    sets = build_datasets(config, skip_bad=skip_bad)
+    return train_and_judge(config, sets, out, devices=devices, resume=resume, derived=derived)
 
 
-def train_and_judge(config: Config, sets: Datasets, out: str | Path, *, devices: str = "all") -> Outcome:
-    """Train one network on batches that are there, judge it, and return the finished run."""
+def finished_before(config: Config, run: RunDir, derived: Sequence[str] = ()) -> Outcome | None:
+    """Return what a finished run found; None where it is not finished.
+
+    Raises
+    ------
+    ConfigError
+        If the run is of another config.
+    """
+    metrics = run.metrics()
+    if metrics is None:
+        return None
+    run.check_config(config, derived)
+    print(f"{run.folder}: finished before, not trained again", file=sys.stderr)
+    return Outcome(run, metrics)
+
+
+def train_and_judge(
+    config: Config,
+    sets: Datasets,
+    out: str | Path,
+    *,
+    devices: str = "all",
+    resume: bool = False,
+    derived: Sequence[str] = (),
+) -> Outcome:
+    """Train one network on batches that are there, judge it, and return the finished run.
+
+    Raises
+    ------
+    CovidcxrError
+        As `execute`.
+    """
+    done = finished_before(config, RunDir(out), derived) if resume else None
+    if done is not None:
+        done.run.write_split(sets.manifest)  # holds it against the split that the run was of
+        return done
     keras.utils.set_random_seed(config.seed)
     recipe = resolve("recipes", config.recipe)
-    with new_run(out, config) as run:
+    with new_run(out, config, resume=resume, derived=derived) as run:
         job = prepare_job(config, sets, run, recipe, devices)
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
     job.callbacks = (draw,)
-    fit(job)
+    fit(job, resume=resume)
     metrics = recipe.judge(config, job, sets)
+    run.finish()
     return Outcome(run, metrics)
 
 
 @contextlib.contextmanager
-def new_run(out: str | Path, config: Config) -> Iterator[RunDir]:
-    """Give a new run folder; it goes again if what is done with it fails before the first step."""
-    run = RunDir.create(out, config)
+def new_run(out: str | Path, config: Config, *, resume: bool = False, derived: Sequence[str] = ()) -> Iterator[RunDir]:
+    """Give a run folder; a new one goes again if what is done with it fails before the first step."""
+    fresh = not (resume and RunDir(out).config_file.is_file())
+    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
     try:
         yield run
     except BaseException:
-        shutil.rmtree(run.folder, ignore_errors=True)
+        if fresh:
+            shutil.rmtree(run.folder, ignore_errors=True)
         raise
 
 
@@ -78,7 +164,8 @@ def prepare_job(config: Config, sets: Datasets, run: RunDir, recipe: ModuleType,
     run.write_split(sets.manifest)
     if sets.lungs is not None:
         # The run carries its lung network: a newer shipped one would move every crop.
-        shutil.copyfile(sets.lungs.path, run.folder / "lung_model.keras")
+        with replacing(run.folder / "lung_model.keras") as aside:
+            shutil.copyfile(sets.lungs.path, aside)
     quarantine = sets.prepared.folder / "quarantine.csv"
     if quarantine.is_file():
         shutil.copyfile(quarantine, run.folder / "quarantine.csv")
@@ -95,6 +182,8 @@ def prepare_job(config: Config, sets: Datasets, run: RunDir, recipe: ModuleType,
         keras.config.set_dtype_policy(policy)
     loss = build_loss(config.train, max(len(config.class_names), 1), config.task)
     job = Job(model, loss, optimizer, config.train, sets.training, sets.validation, run, sets.facts, strategy)
+    job.identity = {"config": config_digest(config), "split": sets.facts["split_digest"]}
+    job.identity |= {"lung network": (sets.facts["lung_model"] or {}).get("sha256"), "precision": precision}
     if config.train.recompute:
         job.forward = recomputed(model)
     return job
@@ -106,7 +195,8 @@ def _normalisation(config: Config, sets: Datasets) -> dict[str, Normalisation]:
     if config.model.normalise == "estimate":
         return {"normalise": estimate_normalisation(sets.training, config.model.normalise_films)}
     if config.model.normalise == "imagenet":
-        mean, std = (values if channels == 3 else [float(np.mean(values))] * channels for values in IMAGENET)
+        known = normalisation(config.arch)  # Keras' ResNet-101 and VGG16 were trained on other levels than PyTorch's
+        mean, std = (values if channels == 3 else [float(np.mean(values))] * channels for values in known)
         return {"normalise": (mean, std)}
     if config.model.normalise == "none":
         return {"normalise": ([0.0] * channels, [1.0] * channels)}

@@ -27,8 +27,12 @@ def fold_split(folds: pd.Series, number: int, count: int) -> pd.Series:
     return folds.map(lambda fold: "test" if fold == test else "validation" if fold == validation else "train")
 
 
-def execute_folds(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
+def execute_folds(
+    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+) -> Outcome:
     """Train one network a fold and return the pooled judgement, with the fold-wise one in ``folds``.
+
+    With `resume`, folds that are finished are not trained again.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def execute_folds(config: Config, out: str | Path, *, devices: str = "all", skip
 
     manifest = open_manifest(config)
     prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
-    run = RunDir.create(out, config)
+    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
     attributes = manifest.attrs
     count = config.data.folds
     for number in range(1, count + 1):
@@ -47,11 +51,12 @@ def execute_folds(config: Config, out: str | Path, *, devices: str = "all", skip
         films.attrs = attributes
         groups = {part: tuple(sorted(set(films["fold"][films["split"] == part]))) for part in PARTS}
         sets = assemble(config, dataclasses.replace(prepared, manifest=films), lungs, groups)
-        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices)
+        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices, resume=resume)
     tables = read_folds(run.folder)
-    # Which fold tested a film is all the split there is: every film is tested on once.
-    columns = [c for c in ("path", "patient_id", "label", "original_label", "source", "fold") if c in manifest]
-    write_text(run.folder / "split.csv", manifest[columns].assign(split="test").to_csv(index=False))
+    # Which fold tested a film is all the split there is: every film is tested on once, unless it could not be read.
+    used = prepared.manifest[prepared.kept()]
+    columns = [c for c in ("path", "patient_id", "label", "original_label", "source", "fold") if c in used]
+    write_text(run.folder / "split.csv", used[columns].assign(split="test").to_csv(index=False))
     pooled = pd.concat([table.assign(fold=name) for name, table in tables.items()], ignore_index=True)
     write_predictions(pooled, run.folder / "predictions_test.csv")
     metrics = evaluate_folds(tables, config.positive_class, seed=config.seed)

@@ -12,11 +12,12 @@ from typing import Any
 
 from covidcxr_tf.config import Config, check_config, merge
 from covidcxr_tf.data.manifest import load_manifest
-from covidcxr_tf.data.splits import split_by_patient
-from covidcxr_tf.files import write_json
+from covidcxr_tf.data.splits import with_split
+from covidcxr_tf.files import replacing, write_json
 from covidcxr_tf.recipes.datasets import demo_manifest
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.train.run_dir import RunDir
+from covidcxr_tf.train.sameness import PLACES, write_same
 
 #: What of the last phase's run also stands in the top folder.
 RESULTS = (
@@ -44,10 +45,13 @@ def phase_configs(config: Config) -> dict[str, Config]:
     return configs
 
 
-def execute_phases(config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0) -> Outcome:
+def execute_phases(
+    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+) -> Outcome:
     """Train the phases of a config and return the last one's judgement, with those of the others inside.
 
-    One split by patient holds for all phases: a test patient of one is in no other's training films.
+    One split by patient holds for all phases: a test patient of one is in no other's training films. With `resume`,
+    phases that are finished are not trained again.
 
     Raises
     ------
@@ -57,13 +61,14 @@ def execute_phases(config: Config, out: str | Path, *, devices: str = "all", ski
     from covidcxr_tf.recipes.execute import execute  # which calls this function
 
     phases = phase_configs(config)
-    run = RunDir.create(out, config)
+    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
     shared = _one_split(config, run.folder / "split_manifest.csv")
     weights, metrics, outcome = config.model.init, {}, None
     for name, phase in phases.items():
         data = {} if phase.data.manifest != config.data.manifest else shared
         table = merge(phase.model_dump(mode="json"), {"model": {"init": weights}, "data": data})
-        outcome = execute(check_config(table), run.folder / name, devices=devices, skip_bad=skip_bad)
+        part, folder = check_config(table), run.folder / name
+        outcome = execute(part, folder, devices=devices, skip_bad=skip_bad, resume=resume, derived=PLACES)
         weights = str(outcome.run.model)
         metrics[name] = outcome.metrics
     assert outcome is not None
@@ -77,14 +82,14 @@ def _one_split(config: Config, path: Path) -> dict[str, Any]:
     """Write the films of all phases with one split, and return the ``data`` table that names them."""
     manifest = load_manifest(config.data.manifest or demo_manifest(config), root=config.data.root or None)
     root = str(manifest.attrs["root"])
-    if "split" not in manifest or manifest["split"].eq("").all():
-        manifest = split_by_patient(manifest, config.data.ratios, config.seed)
-    manifest.to_csv(path, index=False)
+    manifest = with_split(manifest, config.data.ratios, config.seed)
+    write_same(path, manifest)
     return {"manifest": str(path), "root": root}
 
 
 def _take_over(last: RunDir, run: RunDir) -> None:
     for name in RESULTS:
         if (last.folder / name).is_file():
-            shutil.copyfile(last.folder / name, run.folder / name)
+            with replacing(run.folder / name) as aside:
+                shutil.copyfile(last.folder / name, aside)
     shutil.copytree(last.figures, run.figures, dirs_exist_ok=True)

@@ -11,14 +11,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from covidcxr_tf.errors import UsageError
-from covidcxr_tf.evaluate.calibration import calibration_pairs, reliability
+from covidcxr_tf.evaluate.calibration import bin_intervals, calibration_pairs, reliability
 from covidcxr_tf.evaluate.classification import evaluate_table
+from covidcxr_tf.evaluate.decision import decision_curve
 from covidcxr_tf.evaluate.multilabel import evaluate_findings
+from covidcxr_tf.evaluate.recalibration import Recalibration
 from covidcxr_tf.evaluate.roc import precision_recall_points, roc_band, roc_points
+from covidcxr_tf.evaluate.subgroups import subgroup_frame, subgroup_rows
 from covidcxr_tf.evaluate.table import class_indices, holds_findings, one_against_rest, probabilities, sources
 from covidcxr_tf.evaluate.thresholds import Threshold
-from covidcxr_tf.files import write_json
-from covidcxr_tf.report import figures
+from covidcxr_tf.files import write_json, write_text
+from covidcxr_tf.report import figures, figures_trust
 from covidcxr_tf.report.findings import draw_findings
 
 Metrics = Mapping[str, Any]
@@ -28,7 +31,9 @@ TITLES = {
     "roc_within_source": "ROC within each source",
     "precision_recall": "precision and recall, all sources pooled",
     "calibration": "calibration, bins of equal mass",
+    "decision": "net benefit of acting on the model",
 }
+PEOPLE = ("sex", "age", "view")  # columns that make a table of subgroups worth its place
 BAND_RESAMPLES = 1000  # a band is read off a picture: twice as many move it by less than a line is wide
 
 
@@ -39,18 +44,29 @@ def judge_predictions(
     threshold: float | Threshold | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    *,
+    prevalence: float | None = None,
+    recalibration: Recalibration | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.json`` and ``figures/`` of a predictions table into a folder, and return the metrics.
 
     The arguments are those of ``evaluate_table``, which also names the errors; the folder is made if need be, and
-    only once the table has been judged. A table of a model of findings has neither a positive class nor a cut-off.
+    only once the table has been judged. A table of a model of findings has neither a positive class nor a cut-off nor
+    a prevalence. A table with ``sex``, ``age`` or ``view`` also gives ``subgroups`` in the metrics and
+    ``subgroups.csv``. A `recalibration` that the probabilities went through is put on record.
     """
     if holds_findings(table):
-        if positive is not None or threshold is not None:
-            raise UsageError("the table is of a model of findings", expected="no positive class and no threshold")
+        if positive is not None or threshold is not None or prevalence is not None:
+            expected = "no positive class, threshold or prevalence"
+            raise UsageError("the table is of a model of findings", expected=expected)
         metrics = evaluate_findings(table, resamples, seed)
     else:
-        metrics = evaluate_table(table, positive, threshold, resamples, seed)
+        metrics = evaluate_table(table, positive, threshold, resamples, seed, prevalence=prevalence)
+        if set(PEOPLE) & set(table.columns):
+            metrics["subgroups"] = subgroup_rows(table, metrics["positive"], metrics["threshold"])
+            write_text(Path(folder) / "subgroups.csv", subgroup_frame(metrics["subgroups"]).to_csv(index=False))
+    if recalibration is not None:
+        metrics["recalibration"] = recalibration.as_dict()
     write_json(Path(folder) / "metrics.json", metrics)
     draw_evaluation(table, metrics, Path(folder) / "figures", resamples=min(resamples, BAND_RESAMPLES))
     return metrics
@@ -59,9 +75,9 @@ def judge_predictions(
 def draw_evaluation(
     table: pd.DataFrame, metrics: Metrics, folder: str | Path, suffix: str = "", resamples: int = BAND_RESAMPLES
 ) -> list[Path]:
-    """Write confusion, ROC, ROC within each source, precision-recall and calibration as PNG and CSV.
+    """Write confusion, ROC, ROC within each source, precision-recall, calibration and decision curve as PNG and CSV.
 
-    Of a model of findings: the area of each finding.
+    With ``subgroups`` in the metrics also their forest plot. Of a model of findings: the area of each finding.
 
     Parameters
     ----------
@@ -74,7 +90,7 @@ def draw_evaluation(
     suffix : str
         Added to each name, as in ``roc_validation.png`` for ``"_validation"``.
     resamples : int
-        Of the ROC curve's band, which is drawn for two classes; 0 for none.
+        Of the bands of the ROC and the decision curve, which are drawn for two classes; 0 for none.
 
     Returns
     -------
@@ -92,11 +108,16 @@ def draw_evaluation(
     }
     if any(metric["value"] is not None for metric in metrics["within_source"].values()):
         panels["roc_within_source"] = lambda axes: _draw_within_source(table, metrics, axes)
+    if len(metrics["classes"]) == 2 and metrics["auroc"]["value"] is not None:
+        panels["decision"] = lambda axes: _draw_decision(table, metrics, axes, resamples)
     for name, draw in panels.items():
         figure, (axes,) = figures.new_figure()
         draw(axes)
         axes.set_title(TITLES[name], fontsize=10)
         written.append(figures.save_figure(figure, Path(folder) / f"{name}{suffix}.png"))
+    if "subgroups" in metrics:
+        figure = figures_trust.plot_subgroups(metrics["subgroups"], f"{metrics['positive']} against the rest")
+        written.append(figures.save_figure(figure, Path(folder) / f"subgroups{suffix}.png"))
     return written
 
 
@@ -149,4 +170,15 @@ def _draw_calibration(table: pd.DataFrame, metrics: Metrics, axes: Axes) -> Axes
     predicted, came_true, kind = calibration_pairs(
         probabilities(table, classes), class_indices(table["label"], classes), classes.index(metrics["positive"])
     )
-    return figures.draw_reliability(reliability(predicted, came_true), axes, kind, metrics["ece"])
+    bins = reliability(predicted, came_true)
+    reach = bin_intervals(bins, came_true, table["patient_id"].to_numpy(object))
+    line = metrics.get("calibration") if len(classes) == 2 else None
+    return figures_trust.draw_calibration(bins, predicted, came_true, axes, kind, metrics["ece"], reach, line)
+
+
+def _draw_decision(table: pd.DataFrame, metrics: Metrics, axes: Axes, resamples: int) -> Axes:
+    scores, is_positive = one_against_rest(table, metrics["positive"])
+    patient_ids = table["patient_id"].to_numpy(object)
+    seed = metrics["bootstrap"]["seed"]
+    curve = decision_curve(scores, is_positive, patient_ids, metrics.get("prevalence"), resamples, seed)
+    return axes if curve is None else figures_trust.draw_decision(curve, axes, metrics["positive"])

@@ -115,7 +115,21 @@ def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         pooled = ", all sources pooled" if key == "auroc" and several else ""
         kind = ", mean over classes" if key in ("auroc", "auprc") and not binary else ""
         rows.append((f"{name}{kind}", format_metric(metrics[key]) + pooled))
+    calibration = metrics.get("calibration", {})
+    shown = [key for key in ("slope", "intercept") if key in calibration]
+    rows += [(f"calibration {key}", format_metric(calibration[key], 2)) for key in shown]
     for name in [positive] if binary else metrics["classes"]:
         for metric in ("sensitivity", "specificity"):
-            rows.append((f"{metric} for {name}", format_metric(metrics["per_class"][name][metric])))  # noqa: PERF401
-    return rows
+            rows.append((f"{metric} for {name}", format_metric(metrics["per_class"][name][metric])))
+    return rows + _predictive_rows(metrics)
+
+
+def _predictive_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return PPV and NPV at the stated prevalence of each cut-off, where one was stated."""
+    share = metrics.get("prevalence")
+    points = [] if share is None else metrics["operating_points"]
+    return [
+        (f"{name.upper()} from {point['threshold']:.4g} on, prevalence {share:g}", format_metric(point[name]))
+        for point in points
+        for name in ("ppv", "npv")
+    ]

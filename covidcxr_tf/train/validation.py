@@ -11,6 +11,7 @@ import tensorflow as tf
 from sklearn.metrics import f1_score, roc_auc_score
 
 from covidcxr_tf.pipeline.dataset import Batches
+from covidcxr_tf.train.reading import bad_shard, readable
 
 #: Added above and below in Dice, so that two empty masks agree (1) instead of dividing by zero.
 EMPTY = 1e-6
@@ -28,15 +29,23 @@ def build_eval_step(model: keras.Model, loss: Callable[[Any, Any], Any], dense: 
     return step
 
 
-def validate(step: Callable[[Any], Any], batches: Batches, strategy: Any) -> dict[str, float]:
+def validate(
+    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], None] | None = None
+) -> dict[str, float]:
     """Return ``val_loss`` (mean over films, no class weights) and scores.
 
     Classification: ``val_accuracy``, ``val_f1`` (mean over the classes) and, where it is defined, ``val_auroc`` (the
     last class for two classes, the macro mean of one against rest for more). Findings: ``val_auroc``, mean over those
     that some film has and some film has not. Segmentation: ``val_dice``, mean over films at 0.5 (with several classes:
-    mean over all but the background). With patches, each patch counts as a film.
+    mean over all but the background). With patches, each patch counts as a film. `watch` is called after each batch,
+    and what it raises ends the pass.
+
+    Raises
+    ------
+    DataError
+        If a shard of prepared films cannot be read.
     """
-    _, targets, outputs, losses = evaluate_batches(step, batches, strategy)
+    _, targets, outputs, losses = evaluate_batches(step, batches, strategy, watch=watch)
     measured = {"val_loss": float(losses.mean())}
     if batches.targets is None:
         return measured | {"val_dice": float(outputs.mean())}
@@ -57,18 +66,22 @@ def validate(step: Callable[[Any], Any], batches: Batches, strategy: Any) -> dic
 
 
 def evaluate_batches(
-    step: Callable[[Any], Any], batches: Batches, strategy: Any
+    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rows (ascending), targets, outputs (logits, or Dice where the target is a mask) and losses, by film."""
     dense = batches.targets is None
     collected: list[tuple[Any, Any, Any, Any]] = []
     # Every replica holds the same weights: the films are judged on one device.
     with strategy.scope():
-        for batch in batches.plain():
+        for batch in readable(batches.plain(), batches.prepared, batches.groups):
             outputs, losses = step(batch)
             target = np.zeros(len(losses)) if dense else batch["target"].numpy()
             collected.append((batch["row"].numpy(), target, outputs.numpy(), losses.numpy()))
+            if watch is not None:
+                watch()
     rows, targets, outputs, losses = (np.concatenate(part) for part in zip(*collected, strict=True))
+    if len(np.unique(rows)) != batches.rows:  # a shard that was cut between two records
+        raise bad_shard(batches.prepared, None, f"{len(np.unique(rows))} films of {batches.rows} came out of them")
     order = np.argsort(rows, kind="stable")  # a table in the order of the manifest, whatever that of the shards
     return rows[order], targets[order], outputs[order].astype(np.float64), losses[order].astype(np.float64)
 

@@ -32,6 +32,12 @@ def predictions(splits: tuple[str, ...] = ("test",), count: int = 40) -> pd.Data
     )
 
 
+def elsewhere(count: int) -> pd.DataFrame:
+    """Films of other patients."""
+    films = predictions(count=count)
+    return films.assign(path="far/" + films["path"], patient_id="far" + films["patient_id"])
+
+
 def run(*words: object) -> int:
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", *map(str, words), *([] if "--resamples" in words else ["--resamples", "50"])])
@@ -92,6 +98,14 @@ def test_test_films_are_judged_where_a_table_holds_several_splits(
         (("--predictions", "p.csv", "--threshold", "2"), 2, "threshold 2.0"),
         (("--predictions", "p.csv", "--threshold", "nan"), 2, "threshold nan"),
         (("--predictions", "p.csv", "--positive", "flu"), 2, "'flu' is no class"),
+        (("--predictions", "p.csv", "--manifest", "m.csv"), 3, "m.csv"),
+        (("--model", "m", "--data", "m.csv", "--manifest", "m.csv"), 2, "--manifest goes with --predictions"),
+        (("--predictions", "p.csv", "--threshold", "youden"), 2, "no validation films to choose a cut-off on"),
+        (("--predictions", "p.csv", "--threshold", "sensitivity=x", "--validation", "v.csv"), 2, "a number after"),
+        (("--predictions", "p.csv", "--threshold", "youden", "--validation", "p.csv"), 3, "also stand in those that"),
+        (("--predictions", "p.csv", "--prevalence", "0"), 2, "prevalence 0"),
+        (("--predictions", "p.csv", "--recalibrate", "p.csv"), 3, "also stand in those for recalibration"),
+        (("--predictions", "p.csv", "--recalibrate", "few.csv"), 3, "at least 10 on each side"),
         (("--predictions", "none.csv"), 3, "none.csv: there is no such file"),
         (("--predictions", "p.csv", "--split", "train"), 3, "no row is in the split 'train'"),
         (("--predictions", "nan.csv"), 3, "nan.csv, row 4, column prob_covid19: 'nan' is no probability"),
@@ -108,6 +122,8 @@ def test_wrong_words_and_data_leave_one_line_and_no_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     predictions().to_csv("p.csv", index=False)
+    elsewhere(12).to_csv("few.csv", index=False)
+    elsewhere(40).assign(split="validation").to_csv("v.csv", index=False)
     broken = predictions().astype({"prob_covid19": object})
     broken.loc[2, "prob_covid19"] = "nan"
     broken.to_csv("nan.csv", index=False)
@@ -138,7 +154,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     stored = Threshold(0.8, "stored", "the model's own: validation, Youden index", "covid19")
     module = ModuleType("covidcxr_tf.judging")
     module.predict_table_for = predict_table_for  # type: ignore[attr-defined]
-    module.load_for_judging = lambda model: SimpleNamespace(name=model, positive="covid19", task="classification")  # type: ignore[attr-defined]
+    several = {"findings": ("multilabel", ("Edema", "Mass")), "three": ("classification", ("a", "b", "covid19"))}
+
+    def load_for_judging(model: str) -> SimpleNamespace:
+        task, classes = several.get(model, ("classification", ("normal", "covid19")))
+        return SimpleNamespace(name=model, positive="covid19", task=task, classes=classes)
+
+    module.load_for_judging = load_for_judging  # type: ignore[attr-defined]
     module.model_threshold = lambda loaded: stored  # type: ignore[attr-defined]
     module.judge_masks = None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "covidcxr_tf.judging", module)
@@ -182,3 +204,86 @@ def test_predictions_of_a_run_are_judged_by_the_runs_cut_off(
     assert "cut-off 0.8000: the run's own" in shown.err
     assert run(*words, "--threshold", "argmax") == 0
     assert json.loads(capsys.readouterr().out)["threshold"] is None
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "message"),
+    [
+        ("findings", ("--threshold", "0.5"), "findings is a model of findings"),
+        ("findings", ("--threshold", "youden"), "neither --positive nor --threshold"),
+        ("findings", ("--positive", "Edema"), "findings is a model of findings"),
+        ("three", ("--threshold", "0.5"), "a threshold with 3 classes"),
+        ("model", ("--threshold", "2"), "threshold 2.0"),
+        ("model", ("--threshold", "nan"), "threshold nan"),
+    ],
+)
+def test_a_cut_off_that_a_model_cannot_have_is_told_before_it_predicts(
+    tmp_path: Path,
+    asked: list[tuple[Any, ...]],
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    manifest = tmp_path / "m.csv"
+    predictions()[["path", "label", "patient_id", "split", "source"]].to_csv(manifest, index=False)
+    assert run("--model", model, "--data", manifest, "--out", tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err
+    assert asked == [] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("words", "aim"),
+    [
+        ("youden", "Youden index"),
+        ("sensitivity=.9", "sensitivity of at least 0.9"),
+        ("specificity=0.8", "specificity of at least 0.8"),
+    ],
+)
+def test_a_cut_off_is_chosen_on_validation_films(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, aim: str
+) -> None:
+    both = pd.concat([predictions(), elsewhere(60).assign(split="validation")], ignore_index=True)
+    both.to_csv(tmp_path / "both.csv", index=False)
+    predictions().to_csv(tmp_path / "alone.csv", index=False)
+    elsewhere(60).assign(split="validation").to_csv(tmp_path / "named.csv", index=False)
+    found = []
+    for extra in (
+        ("--predictions", "both.csv"),
+        ("--predictions", "alone.csv", "--validation", tmp_path / "named.csv"),
+    ):
+        option, name, *more = extra
+        assert run(option, tmp_path / str(name), *more, "--out", tmp_path / "o", "--threshold", words, "--json") == 0
+        shown = capsys.readouterr()
+        found.append(json.loads(shown.out))
+        assert f"validation, {aim} (60 films of 30 patients)" in shown.err
+    first, second = found
+    assert first["threshold_from"] == f"validation, {aim} (60 films of 30 patients)"
+    assert first["operating_points"][0]["threshold"] == first["threshold"] == second["threshold"]
+    assert first["n"] == second["n"] == 40
+
+
+def test_people_prevalence_and_recalibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    films = predictions()
+    films.to_csv(tmp_path / "p.csv", index=False)
+    elsewhere(100).to_csv(tmp_path / "local.csv", index=False)
+    manifest = films[["path", "label", "patient_id", "source"]].assign(sex=["F", "F", "M", "M"] * 10, age=50, view="PA")
+    manifest.to_csv(tmp_path / "m.csv", index=False)
+    words = ("--predictions", tmp_path / "p.csv", "--manifest", tmp_path / "m.csv", "--prevalence", "0.05")
+    assert run(*words, "--out", tmp_path / "o", "--threshold", "0.5") == 0
+    shown = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    assert [row["group"] for row in metrics["subgroups"]] == ["all films", "F", "M", "40-59", "PA", "cohen"]
+    assert pd.read_csv(tmp_path / "o" / "subgroups.csv")["n"].tolist() == [40, 20, 20, 40, 40, 40]
+    for name in ("decision", "subgroups", "calibration"):
+        assert (tmp_path / "o" / "figures" / f"{name}.png").is_file()
+    assert f"PPV from 0.5 on, prevalence 0.05  {metrics['operating_points'][0]['ppv']['value']:.3f} (" in shown
+    assert "calibration slope   " in shown
+    assert "recalibration" not in metrics
+    assert run(*words, "--out", tmp_path / "r", "--recalibrate", tmp_path / "local.csv") == 0
+    assert "recalibrated (slope and intercept: logit x" in capsys.readouterr().err
+    mended = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert mended["recalibration"]["films"] == 100
+    assert mended["auroc"]["value"] == pytest.approx(metrics["auroc"]["value"])
+    assert mended["brier"]["value"] != metrics["brier"]["value"]

@@ -86,6 +86,9 @@ def test_without_films_it_says_synthetic(covidcxr: Callable[..., Any], tmp_path:
         ([KEY, "--masks-root", "films"], "--masks"),
         ([KEY, "--set", "nobody:train.epochs=1"], "no config"),
         ([KEY, "--set", "base:seed=1"], "--seed"),
+        ([KEY, "--set", "train.epoch=3"], "did you mean 'epochs'"),
+        ([KEY, "--set", "base:train.epochs=many"], "train.epochs"),
+        ([KEY, "--smoke", "--set", "phases.phase_1.train.epoch=3"], "unknown key 'train.epoch'"),
     ],
 )
 def test_what_cannot_be_asked(covidcxr: Callable[..., Any], tmp_path: Path, words: list[str], told: str) -> None:

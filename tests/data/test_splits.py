@@ -16,8 +16,9 @@ from covidcxr_tf.data.splits import (
     split_digest,
     split_together,
     torn_patients,
+    with_split,
 )
-from covidcxr_tf.errors import SplitError, UsageError
+from covidcxr_tf.errors import ManifestError, SplitError, UsageError
 
 PARTS = ("train", "validation", "test")
 
@@ -263,3 +264,18 @@ def test_equal_shares_are_dealt_at_even_distances() -> None:
     films = pd.DataFrame(rows, columns=["path", "label", "patient_id"], dtype="str")
     part = split_by_patient(films, (0.5, 0.5, 0), seed=1).drop_duplicates("patient_id")["split"].tolist()
     assert all(one != other for one, other in pairwise(part))
+
+
+def test_a_split_is_kept_whole_or_made_whole() -> None:
+    films = _films({"normal": 10, "covid19": 5})
+    films.attrs["manifest"] = "m.csv"
+    made = with_split(films, seed=3)
+    assert made["split"].tolist() == split_by_patient(films, seed=3)["split"].tolist() and made.attrs == films.attrs
+    empty = films.assign(split="")
+    pd.testing.assert_frame_equal(with_split(empty, seed=3)[made.columns.tolist()], made)
+    assert with_split(made, (0.5, 0.5, 0), seed=4) is made
+    partly = made.assign(split=[*made["split"][:4], "", "", *made["split"][6:]])
+    with pytest.raises(ManifestError, match=r"m\.csv, column split: 2 of 15 films have no split \('normal4_0\.png'\)"):
+        with_split(partly)
+    with pytest.raises(ManifestError, match="2 of 15"):
+        with_split(partly.assign(split=partly["split"].replace("", None)))

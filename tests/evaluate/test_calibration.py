@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
-from covidcxr_tf.evaluate.calibration import bin_gaps, brier, calibration_pairs, ece, reliability
+from covidcxr_tf.evaluate.calibration import (
+    bin_gaps,
+    bin_intervals,
+    brier,
+    brier_parts,
+    calibration_pairs,
+    ece,
+    reliability,
+)
+from covidcxr_tf.evaluate.proportions import wilson
 
 
 def test_hand_worked_two_bins() -> None:
@@ -95,3 +104,42 @@ def test_brier_agrees_with_scikit_learn(classes: int) -> None:
     probs = generator.dirichlet(np.ones(classes), 50)
     truth = generator.integers(0, classes, 50)
     assert brier(probs, truth) == pytest.approx(brier_score_loss(truth, probs, labels=range(classes)))
+
+
+def test_brier_parts_by_hand() -> None:
+    # ten at .2 with 3 events, ten at .9 with 8: share .55, uncertainty .2475
+    predicted = np.repeat([0.2, 0.9], 10)
+    came_true = np.array([1] * 3 + [0] * 7 + [1] * 8 + [0] * 2, bool)
+    parts = brier_parts(reliability(predicted, came_true), predicted, came_true)
+    assert parts.reliability == pytest.approx((0.1**2 + 0.1**2) / 2)
+    assert parts.resolution == pytest.approx((0.25**2 + 0.25**2) / 2)
+    assert parts.uncertainty == pytest.approx(0.2475)
+    assert parts.within_bins == pytest.approx(0, abs=1e-15)
+    # by films: 3 of .64, 7 of .04, 8 of .01, 2 of .81
+    assert parts.brier == pytest.approx((3 * 0.64 + 7 * 0.04 + 8 * 0.01 + 2 * 0.81) / 20)
+    assert parts.brier == pytest.approx(0.01 - 0.0625 + 0.2475)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 300), st.sampled_from([1, 5, 1000]))
+def test_brier_parts_add_up_whatever_the_bins(seed: int, films: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    predicted, came_true = generator.integers(0, levels + 1, films) / levels, generator.random(films) < 0.4
+    bins = reliability(predicted, came_true)
+    parts = brier_parts(bins, predicted, came_true)
+    total = parts.reliability - parts.resolution + parts.uncertainty + parts.within_bins
+    assert total == pytest.approx(parts.brier, abs=1e-12)
+    assert parts.brier == pytest.approx(brier_score_loss(came_true, predicted, labels=[0, 1]), abs=1e-12)
+    assert 0 <= parts.resolution <= parts.uncertainty + 1e-12
+    if len(np.unique(predicted)) == len(bins.count):
+        assert parts.within_bins == pytest.approx(0, abs=1e-12)
+
+
+def test_bins_have_intervals_over_patients() -> None:
+    predicted = np.repeat([0.2, 0.9], 10)
+    came_true = np.array([1] * 3 + [0] * 7 + [1] * 8 + [0] * 2, bool)
+    bins = reliability(predicted, came_true)
+    apart = bin_intervals(bins, came_true, np.arange(20).astype(object))
+    assert apart[0] == pytest.approx(wilson(3, 10))
+    assert apart[1] == pytest.approx(wilson(8, 10))
+    assert np.isnan(bin_intervals(bins, came_true, np.full(20, "p", object))).all()

@@ -9,6 +9,7 @@ import pytest
 from covidcxr_tf.errors import ManifestError, UsageError
 from covidcxr_tf.evaluate.comparison import compare_tables, join_tables, models_table, pairs_table
 from covidcxr_tf.evaluate.delong import clustered_delong, delong, paired_tests
+from covidcxr_tf.evaluate.significance import mcnemar
 from covidcxr_tf.files import plain
 
 CLASSES = ("negative", "covid19")
@@ -172,3 +173,17 @@ def test_join_keeps_the_order_of_the_first() -> None:
     joined = join_tables(tables, "covid19")
     assert joined.paths[0] == "59.png"
     assert joined.scores[1, 0] == tables["b"]["prob_covid19"].iloc[59]
+
+
+def test_calls_are_compared_where_all_tables_tell_them() -> None:
+    tables = {
+        name: table.assign(predicted=np.where(table["prob_covid19"] > 0.6, "covid19", "negative"))
+        for name, table in three().items()
+    }
+    pair = compare_tables(tables)["pairs"][1]
+    right = [(tables[name]["predicted"] == tables[name]["label"]).to_numpy() for name in ("a", "c")]
+    expected = mcnemar(right[0], right[1], tables["a"]["patient_id"].to_numpy(), "mid-p")
+    assert pair["mcnemar"] == expected.as_dict()
+    assert expected.p_value is not None
+    tables["b"] = tables["b"].drop(columns="predicted")
+    assert all("mcnemar" not in pair for pair in compare_tables(tables)["pairs"])

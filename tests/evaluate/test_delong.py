@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from MLstatkit import Delong_test
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from covidcxr_tf.errors import UsageError
 from covidcxr_tf.evaluate.bootstrap import bootstrap
@@ -300,3 +302,46 @@ def test_each_film_has_a_patient() -> None:
 def test_infinite_scores_are_ranked_as_any_other() -> None:
     found: DeLong = delong(np.array([[np.inf, 0.0, -np.inf, -1.0]]), [True, True, False, False])
     assert found.aucs[0] == 1.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([7, 10**6]))
+def test_areas_intervals_and_test_equal_mlstatkit(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    truth = generator.random(120) < 0.4
+    truth[:4] = [True, True, False, False]
+    scores = generator.integers(0, levels, (2, 120)) / levels * 0.6 + 0.4 * truth * generator.random((2, 120)).round(1)
+    ours, tests = delong(scores, truth), paired_tests(delong(scores, truth))
+    z, p, *bounds, first, second, info = Delong_test(truth.astype(int), scores[0], scores[1])
+    assert info["method"] == "delong"
+    assert ours.aucs == pytest.approx([first, second], abs=1e-9)
+    assert ours.difference_variance[0, 1] == pytest.approx(info["var_diff"], abs=1e-9)
+    assert tests.z[1, 0] == pytest.approx(z, abs=1e-9)
+    assert tests.p_values[0, 1] == pytest.approx(p, abs=1e-9)
+    for model in range(2):
+        assert interval(ours, model)["ci95"] == pytest.approx(list(bounds[model]), abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000))
+def test_nothing_changes_under_a_monotone_map(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    truth = np.arange(40) < 15
+    scores = generator.integers(-20, 20, (3, 40)) / 10
+    patients = generator.integers(0, 20, 40)
+    mapped = np.stack([np.exp(scores[0]), 7 * scores[1] - 3, scores[2] ** 3])
+    for result, same in (
+        (delong(scores, truth), delong(mapped, truth)),
+        (clustered_delong(scores, truth, patients), clustered_delong(mapped, truth, patients)),
+    ):
+        assert np.array_equal(result.aucs, same.aucs)
+        assert np.array_equal(result.covariance, same.covariance)
+        assert np.array_equal(result.difference_variance, same.difference_variance)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(0, 1000).map(lambda n: n / 1000), min_size=1, max_size=8))
+def test_corrections_equal_statsmodels(p_values: list[float]) -> None:
+    for ours, name in ((bonferroni, "bonferroni"), (holm, "holm")):
+        theirs = multipletests(p_values, method=name)[1]
+        assert ours(p_values) == pytest.approx(theirs, abs=1e-12)

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covidcxr_tf.errors import SplitError, UsageError, WeightsError
-from covidcxr_tf.evaluate.thresholds import choose_threshold, fixed_threshold, stored_threshold
+from covidcxr_tf.errors import DataError, SplitError, UsageError, WeightsError
+from covidcxr_tf.evaluate.bootstrap import patient_numbers, resample_counts
+from covidcxr_tf.evaluate.proportions import wilson
+from covidcxr_tf.evaluate.thresholds import (
+    choose_threshold,
+    cut_off_interval,
+    fixed_threshold,
+    stored_threshold,
+    threshold_from_words,
+)
 
 
 def table(scores: list[float], sick: list[int], split: str = "validation") -> pd.DataFrame:
@@ -69,6 +77,10 @@ def test_no_cut_off_is_better(seed: int, films: int, levels: int) -> None:
     safe = choose_threshold(data, method="sensitivity", target=0.9)
     assert rates(safe.value)[0] >= 0.9
     assert all(rates(cut)[0] < 0.9 for cut in grid if cut > safe.value)
+    if max(rates(score)[1] for score in scores) >= 0.6:
+        sparing = choose_threshold(data, method="specificity", target=0.6)
+        assert rates(sparing.value)[1] >= 0.6
+        assert all(rates(cut)[1] < 0.6 for cut in scores if cut < sparing.value)
 
 
 def test_only_validation_films_may_choose() -> None:
@@ -114,3 +126,60 @@ def test_fixed_and_stored(tmp_path: Path) -> None:
         path.write_text(damaged)
         with pytest.raises(WeightsError, match="damaged"):
             stored_threshold(tmp_path)
+
+
+def test_specificity_by_hand() -> None:
+    films = table([0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.6], [0, 0, 1, 0, 0, 1, 1])
+    found = choose_threshold(films, method="specificity", target=0.75)
+    assert (found.value, found.specificity, found.sensitivity) == (0.6, 0.75, pytest.approx(2 / 3))
+    assert found.threshold_from == "validation, specificity of at least 0.75 (7 films of 7 patients)"
+    assert choose_threshold(films, method="specificity", target=0.76).value == 0.9
+    assert choose_threshold(films, method="specificity", target=0.01).value == 0.2  # at .1 none is cleared
+
+
+def test_a_specificity_out_of_reach_is_told() -> None:
+    with pytest.raises(DataError, match=r"specificity of 0\.9 and calls a film.*at most 0\.5"):
+        choose_threshold(table([0.2, 0.9, 0.4], [0, 0, 1]), method="specificity", target=0.9)
+
+
+def test_rates_at_the_cut_off_have_intervals() -> None:
+    found = choose_threshold(table([0.2, 0.4, 0.7, 0.6, 0.8, 0.9], [0, 0, 0, 1, 1, 1]))
+    assert found.specificity_ci95 == pytest.approx(wilson(2, 3))
+    assert found.sensitivity_ci95 == pytest.approx((0.025 ** (1 / 3), 1))  # all found: Clopper-Pearson
+    assert json.loads(json.dumps(found.as_dict()))["specificity_ci95"] == list(found.specificity_ci95 or ())
+    assert fixed_threshold(0.5).sensitivity_ci95 is None
+
+
+@pytest.mark.parametrize("method", ["youden", "sensitivity", "specificity"])
+def test_the_interval_of_a_cut_off_is_where_resampled_patients_put_it(method: str) -> None:
+    generator = np.random.default_rng(3)
+    sick = np.arange(60) % 2
+    scores = np.round(np.clip(generator.normal(0.4 + 0.2 * sick, 0.2), 0, 1), 2)
+    data = table(scores.tolist(), sick.tolist())
+    patients = data["patient_id"].to_numpy(object)
+    found = cut_off_interval(scores, sick == 1, patients, method, 0.8, 40, 1)  # type: ignore[arg-type]
+    assert found["value"] == choose_threshold(data, method=method, target=0.8).value  # type: ignore[arg-type]
+    cuts = []
+    for weights in np.concatenate(list(resample_counts(60, 40, 1, 40)), axis=1).T:  # the same draws, one by one
+        rows = np.repeat(np.arange(60), weights[patient_numbers(patients)[0]].astype(int))
+        drawn = table(scores[rows].tolist(), sick[rows].tolist())
+        cuts.append(choose_threshold(drawn, method=method, target=0.8).value)  # type: ignore[arg-type]
+    assert found["ci95"] == pytest.approx(np.quantile(cuts, [0.025, 0.975]).tolist())
+
+
+def test_one_patient_has_no_interval() -> None:
+    scores, sick = np.array([0.2, 0.7]), np.array([False, True])
+    assert cut_off_interval(scores, sick, np.array(["p", "p"], object))["ci95"] is None
+
+
+def test_words_for_a_cut_off() -> None:
+    films = table([0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.6], [0, 1, 1, 1, 1, 1, 0])
+    assert threshold_from_words("youden", films).chosen_by == "youden"
+    assert threshold_from_words("sensitivity=.8", films).value == 0.3
+    assert threshold_from_words("specificity=0.5", films, "covid19").chosen_by == "specificity"
+    for words in ("sensitivity", "youden=1", "best", "accuracy=.9", ""):
+        with pytest.raises(UsageError, match=r"expected youden, sensitivity=0\.9"):
+            threshold_from_words(words, films)
+    for words, message in (("sensitivity=much", "a number after"), ("specificity=2", "target specificity 2")):
+        with pytest.raises(UsageError, match=message):
+            threshold_from_words(words, films)

@@ -17,6 +17,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
@@ -24,6 +25,7 @@ from pydicom.uid import (
 from covidcxr_tf.errors import ImageError
 from covidcxr_tf.imaging.dicom import read_dicom
 from covidcxr_tf.imaging.dicom_grey import grey_table, window
+from covidcxr_tf.imaging.dicom_header import is_dicom, read_header, view_of
 from covidcxr_tf.imaging.reading import image_size, read_image
 
 
@@ -265,16 +267,26 @@ def test_big_endian_and_headerless():
         assert image_size(bare) == (64, 80)
 
 
-def test_rle_and_jpeg_2000_are_lossless():
-    for syntax in (RLELossless, JPEG2000Lossless):
+def test_rle_jpeg_2000_and_jpeg_ls_are_lossless():
+    for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
         np.testing.assert_allclose(read_image(written(compressed(syntax), syntax)), ramp() / 4095, atol=1e-6)
 
 
-def test_jpeg_2000_of_another_size_is_refused_before_decoding():
-    made = compressed(JPEG2000Lossless)
+@pytest.mark.parametrize(("syntax", "kind"), [(JPEG2000Lossless, "JPEG 2000"), (JPEGLSLossless, "JPEG")])
+def test_a_stream_of_another_size_is_refused_before_decoding(syntax, kind):
+    made = compressed(syntax)
     made.Rows = 100
-    with pytest.raises(ImageError, match="stream is 64x80; expected 100x80"):
-        read_image(written(made, JPEG2000Lossless))
+    with pytest.raises(ImageError, match=f"the {kind} stream is 64x80; expected 100x80"):
+        read_image(written(made, syntax))
+
+
+def test_a_frame_longer_than_its_pixels_is_refused_before_decoding():
+    made = dataset()
+    header = np.array([1, 64, *[0] * 14], dtype="<u4").tobytes()
+    made.PixelData = encapsulate([header + b"\x81\x00" * 100_000])  # runs of 128 pixels: 12.8 MB of a 10 KB film
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(ImageError, match="compressed frame of 200064 bytes for 10240 bytes of pixels"):
+        read_image(written(made, RLELossless))
 
 
 def jpeg_film(damage=False):
@@ -302,7 +314,7 @@ def test_a_decoder_that_is_not_installed_is_named():
     made = dataset()
     made.PixelData = encapsulate([b"\xff\xd8\xff\xc3 nothing"])
     made["PixelData"].is_undefined_length = True
-    with pytest.raises(ImageError, match=r"python-gdcm|damaged"):
+    with pytest.raises(ImageError, match=r"python-gdcm|damaged|stream is"):
         read_image(written(made, JPEGLosslessSV1))
 
 
@@ -383,7 +395,7 @@ def test_lateral_and_limbs_on_demand():
 
 
 def test_inflating_too_far_is_refused(monkeypatch):
-    monkeypatch.setattr("covidcxr_tf.imaging.dicom.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("covidcxr_tf.imaging.dicom_header.MAX_BYTES", 1 << 20)
     content = written(dataset(), DeflatedExplicitVRLittleEndian)
     assert read_image(content).shape == (64, 80)
     start = 144 + int.from_bytes(content[140:144], "little")
@@ -445,3 +457,35 @@ def test_a_real_chest_film_of_pydicom_data():
     np.testing.assert_array_equal(squeezed, film)
     with pytest.raises(ImageError, match="the film shows EXTREMITY"):
         read_image(get_testdata_file("RG3_UNCR.dcm", download=False))
+
+
+def test_burned_in_text_is_warned_of_once(tmp_path, caplog):
+    path = tmp_path / "film.dcm"
+    path.write_bytes(written(dataset(BurnedInAnnotation="YES")))
+    for _ in range(2):
+        assert read_image(path).shape == (64, 80)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [str(path)]
+    assert "text is burned into the picture" in caplog.text
+    caplog.clear()
+    read_image(written(dataset(BurnedInAnnotation="NO")))
+    assert not caplog.records
+
+
+def test_the_header_alone_tells_what_is_refused(tmp_path):
+    path = tmp_path / "film"
+    path.write_bytes(written(dataset(WindowCenter=5)))
+    header = read_header(path)
+    assert "PixelData" not in header and header.WindowCenter == 5
+    assert is_dicom(path) and not is_dicom(b"\x89PNG and more")
+    with pytest.raises(ImageError, match="is not DICOM"):
+        read_header(b"\x89PNG and more")
+    with pytest.raises(ImageError, match="pixels are too many"):
+        read_header(path, max_pixels=5000)
+    with pytest.raises(ImageError, match="the view is LL"):
+        read_header(written(dataset(ViewPosition="LL")))
+    assert view_of(read_header(written(dataset(ViewPosition="LL")), any_view=True)) == "LL"
+
+
+def test_a_dicomdir_is_no_film():
+    with pytest.raises(ImageError, match="is a DICOMDIR, a list of films; expected a film; name its folder"):
+        read_image(get_testdata_file("DICOMDIR", download=False))

@@ -171,7 +171,11 @@ def test_small_variances_use_pytorchs_own_epsilon(tmp_path: Path) -> None:
     torch.nn.init.uniform_(model.features.norm5.weight, 1e-3, 2e-3)
     path = tmp_path / "m.pth.tar"
     torch.save(chexnet_state(model, False), path)
-    compare(path, films, probabilities(model, (films - MEAN) / STD), tmp_path / "c.weights.h5")
+    expected = probabilities(model, (films - MEAN) / STD)
+    built = compare(path, films, expected, tmp_path / "c.weights.h5")
+    np.testing.assert_allclose(chexnet.probe(built, films), expected, atol=1e-5)
+    model.features.norm5.eps = 1e-3  # Keras's own: these variances tell
+    assert np.abs(probabilities(model, (films - MEAN) / STD) - expected).max() > 1e-3
 
 
 def test_full_densenet121(tmp_path: Path) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from covidcxr_tf.config import Config, load_config
+from covidcxr_tf.config import Config, PatchConfig, load_config
 from covidcxr_tf.data.manifest import load_manifest, write_manifest
 from covidcxr_tf.errors import ManifestError, SplitError
-from covidcxr_tf.recipes.datasets import build_datasets, class_numbers, demo_manifest, loss_weights, open_manifest
+from covidcxr_tf.recipes.datasets import (
+    Datasets,
+    build_datasets,
+    class_numbers,
+    demo_manifest,
+    loss_weights,
+    open_manifest,
+)
+from covidcxr_tf.recipes.execute import _normalisation
 
 
 def config_for(manifest: Path | str, *changes: str) -> Config:
@@ -82,3 +91,55 @@ def test_synthetic_films_are_made_once() -> None:
     assert demo_manifest(config) == path
     assert path.stat().st_mtime_ns == stamp
     assert len(load_manifest(path)["patient_id"].unique()) == 9
+
+
+@pytest.fixture
+def redrawn(phantoms: Path) -> Datasets:
+    classes = "classes={normal=['normal', 'pneumonia'], covid19=['covid19']}"
+    return build_datasets(config_for(phantoms, "data.redraw_validation=true", "data.ratios=[0.4, 0.4, 0.2]", classes))
+
+
+def test_redrawn_films_are_judged_on_the_splits_own(redrawn: Datasets) -> None:
+    for part in ("validation", "test"):
+        for patches in (None, PatchConfig(size=16, validation_votes=2)):  # whole films and patches alike
+            batches = replace(redrawn.judged[part], patches=patches)
+            rows = sorted({int(row) for batch in batches.plain() for row in batch["row"]})
+            assert rows == redrawn.manifest.index[redrawn.manifest["split"] == part].tolist()
+            assert set(redrawn.manifest_of(np.array(rows))["split"]) == {part}
+    drawn = {int(row) for batch in redrawn.validation.for_epoch(1).plain() for row in batch["row"]}
+    assert drawn != set(redrawn.manifest.index[redrawn.manifest["split"] == "validation"])
+
+
+def test_films_that_are_not_redrawn_are_judged_as_they_are(phantoms: Path) -> None:
+    sets = build_datasets(config_for(phantoms))
+    assert sets.judged == {"validation": sets.validation, "test": sets.test}
+
+
+def test_weights_count_all_films_that_training_draws_from(redrawn: Datasets) -> None:
+    films = redrawn.manifest
+    pool = films[films["split"].isin(("train", "validation"))]
+    counts = pool["label"].value_counts()
+    assert counts.nunique() == 2 and len(pool) > (films["split"] == "train").sum()
+    weights = redrawn.training.weights
+    assert weights is not None
+    np.testing.assert_allclose(weights, films["label"].map(len(pool) / (2 * counts)), rtol=1e-6)
+    assert weights[pool.index].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arch", "mean", "std"),
+    [
+        ("densenet121", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("vgg16", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
+        ("resnet101", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
+    ],
+)
+def test_imagenet_levels_are_those_of_the_architectures_own_weights(
+    redrawn: Datasets, arch: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    three = load_config("base", [f"arch={arch}", "model.normalise=imagenet", "image.channels=['raw', 'raw', 'raw']"])
+    found = _normalisation(three, redrawn)["normalise"]
+    np.testing.assert_allclose(found, (mean, std), rtol=1e-6)
+    one = load_config("base", [f"arch={arch}", "model.normalise=imagenet", "image.channels=['raw']"])
+    np.testing.assert_allclose(_normalisation(one, redrawn)["normalise"], [[np.mean(mean)], [np.mean(std)]], rtol=1e-6)

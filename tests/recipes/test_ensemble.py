@@ -21,7 +21,8 @@ from covidcxr_tf.evaluate.table import read_predictions, write_predictions
 from covidcxr_tf.evaluate.thresholds import choose_threshold
 from covidcxr_tf.models.files import read_facts, save_model
 from covidcxr_tf.predict import EnsembleModel, LoadedModel, load_any, predict_manifest
-from covidcxr_tf.recipes.ensemble import ensemble
+from covidcxr_tf.recipes.ensemble import _joint_split, ensemble
+from covidcxr_tf.recipes.ensemble_members import Member
 
 CLASSES = {"other": ("normal", "pneumonia"), "covid19": ("covid19",)}
 SIDE = 16
@@ -165,6 +166,22 @@ def of_another_label(run: Path, films: pd.DataFrame) -> None:
     write_predictions(table, run / "predictions_test.csv")
 
 
+def of_another_patient(run: Path, films: pd.DataFrame) -> None:
+    table = read_predictions(run / "predictions_test.csv")
+    table.loc[0, "patient_id"] = "somebody else"
+    write_predictions(table, run / "predictions_test.csv")
+
+
+def of_another_validation_film(run: Path, films: pd.DataFrame) -> None:
+    table = read_predictions(run / "predictions_validation.csv")
+    table.loc[0, "patient_id"] = "somebody else"
+    write_predictions(table, run / "predictions_validation.csv")
+
+
+def of_the_first_ones_model(run: Path, films: pd.DataFrame) -> None:
+    shutil.copyfile(run.with_name("run_1") / "model.keras", run / "model.keras")
+
+
 def of_other_classes(run: Path, films: pd.DataFrame) -> None:
     facts = read_facts(run / "model.keras") | {"classes": ["covid19", "other"]}
     save_model(LoadedModel.load(run).model, run / "model.keras", facts)
@@ -190,6 +207,9 @@ def of_no_test(run: Path, films: pd.DataFrame) -> None:
         (of_an_earlier_phase, SplitError, "run_2: was trained on 1 of the "),
         (of_fewer_films, ManifestError, "other test films than run_1: 1 stand in one of the two only"),
         (of_another_label, ManifestError, "predictions_test.csv: the film '.*' has the label '"),
+        (of_another_patient, ManifestError, "predictions_test.csv: the film '.*' has the patient_id 'somebody else'"),
+        (of_another_validation_film, ManifestError, "predictions_validation.csv: the film '.*' has the patient_id"),
+        (of_the_first_ones_model, UsageError, "run_2: run_2 is the same model as run_1"),
         (of_other_classes, WeightsError, "run_2: classes "),
         (of_another_task, WeightsError, "run_2: is a model for segmentation"),
         (of_no_model, WeightsError, "run_2: holds no model.keras"),
@@ -219,6 +239,26 @@ def test_wrong_calls_are_refused(runs: list[Path], tmp_path: Path) -> None:
         ensemble(runs, tmp_path / "all", names=["a"])
     with pytest.raises(UsageError, match="not empty"):
         ensemble(runs, runs[0])
+
+
+def test_folds_of_one_cross_validation_are_no_members(runs: list[Path], tmp_path: Path) -> None:
+    for number, run in enumerate(runs, start=1):
+        run.rename(run.with_name(f"fold_{number}"))
+    folds = [tmp_path / f"fold_{number}" for number in (1, 2)]
+    with pytest.raises(UsageError, match=r"fold_1 and fold_2 are folds of one cross-validation: .*data\.folds=0"):
+        ensemble(folds, tmp_path / "all", names=["a", "b"])
+
+
+def test_one_path_of_two_patients_is_two_films(films: pd.DataFrame) -> None:
+    def member(name: str, **split: str) -> Member:
+        rows = [{"path": path, "patient_id": f"{name}{path}", "split": part} for path, part in split.items()]
+        shared = {"path": "s", "patient_id": "p", "split": "test" if name == "x" else "train"}
+        return Member(name, Path(name), {}, pd.DataFrame([*rows, shared]), {})
+
+    joint = _joint_split([member("x", a="train", b="validation"), member("y", a="test")])
+    assert joint[["path", "patient_id", "split"]].to_numpy().tolist() == [
+        ["a", "xa", "train"], ["b", "xb", "validation"], ["s", "p", "train"], ["a", "ya", "test"],
+    ]  # fmt: skip
 
 
 def test_a_folder_whose_writing_fails_goes_again(

@@ -12,7 +12,7 @@ import pytest
 
 from covidcxr_tf.cli.main import main
 from covidcxr_tf.config import Config, check_config, load_config, merge
-from covidcxr_tf.data.manifest import load_manifest, write_manifest
+from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
 from covidcxr_tf.errors import ConfigError, ManifestError, SplitError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions
 from covidcxr_tf.judging import judged_films
@@ -24,6 +24,8 @@ from covidcxr_tf.recipes.folds import fold_split
 from covidcxr_tf.recipes.learning_rate import find_learning_rate
 from covidcxr_tf.recipes.phases import phase_configs
 
+#: Row of the film that cannot be read, of a label that the base model takes.
+DAMAGED = 0
 FINDINGS = ("Infiltration", "Pneumonia", "Hernia")
 
 
@@ -51,9 +53,12 @@ def phased(phantoms: Path) -> Config:
 
 @pytest.fixture(scope="module")
 def folds_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "folds"
-    execute(small(phantoms, data={"folds": 3}), out)
-    return out
+    folder = tmp_path_factory.mktemp("folds")
+    shutil.copytree(phantoms.parent, folder / "films")
+    manifest = folder / "films" / phantoms.name
+    film_path(load_manifest(manifest), DAMAGED).write_bytes(b"no film")
+    execute(small(manifest, data={"folds": 3}), folder / "run", skip_bad=1)
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,8 @@ def test_every_film_is_tested_on_once_and_no_patient_twice(folds_run: Path) -> N
     pooled = pd.read_csv(folds_run / "predictions_test.csv")
     films = pd.read_csv(folds_run / "split.csv")
     assert sorted(pooled["path"]) == sorted(films["path"]) and pooled["path"].is_unique
+    damaged = pd.read_csv(folds_run / "fold_1" / "quarantine.csv")["path"].tolist()
+    assert len(damaged) == 1 and not films["path"].isin(damaged).any()
     for number in (1, 2, 3):
         split = pd.read_csv(folds_run / f"fold_{number}" / "split.csv")
         assert split.groupby("patient_id")["split"].nunique().max() == 1
@@ -176,6 +183,8 @@ def test_redrawn_films_leave_no_cut_off(phantoms: Path, tmp_path: Path) -> None:
     facts = read_facts(outcome.run.model)
     assert facts["threshold"] is None and "trained on" in facts["threshold_from"]
     split = pd.read_csv(outcome.run.folder / "split.csv")
+    judged = pd.read_csv(outcome.run.folder / "predictions_validation.csv")
+    assert sorted(judged["path"]) == sorted(split.loc[split["split"] == "validation", "path"])
     pool = split[split["split"].isin(("train", "validation"))]
     assert len(facts["history"][-1]["patients"]) == pool["patient_id"].nunique()
     shutil.rmtree(tmp_path / "run")

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.models.chexnet import Probe, probe_network
 from covidcxr_tf.models.provenance import Provenance
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions import covid_cxnet, covid_cxnet_heat
 from covidcxr_tf.recipes.reproductions.bench import Bench
-from covidcxr_tf.recipes.reproductions.reading_metrics import cells, with_split, within_sources
+from covidcxr_tf.recipes.reproductions.reading_metrics import cells, within_sources
 from covidcxr_tf.recipes.reproductions.run import Reproduction, reproduce
+from covidcxr_tf.recipes.reproductions.samples import is_child
 from covidcxr_tf.recipes.reproductions.table import Row
 from covidcxr_tf.train.run_dir import RunDir
 
@@ -105,8 +107,9 @@ def test_children_are_told_by_source_or_age() -> None:
     table = pd.DataFrame(
         {"source": ["kermany", "nih14", "nih14", "nih14"], "age": ["", "17", "18", ""], "label": "normal"}
     )
-    assert covid_cxnet.is_child(table).tolist() == [True, True, False, False]
-    assert not covid_cxnet.is_child(table[["label"]]).any()
+    assert is_child(table).tolist() == [True, True, False, False]
+    assert not is_child(table[["label"]]).any()
+    assert is_child(table.assign(source="kermany-v3", age="")).all()  # one rule for all papers
 
 
 def test_base_v1_learns_childrens_films_and_v2_adults(tmp_path: Path) -> None:
@@ -135,9 +138,12 @@ def test_what_is_missing_is_named(counts: dict[str, int], experiment: str, said:
 
 def test_a_split_that_is_there_is_kept(tmp_path: Path) -> None:
     table = films(normal_adult=6, covid19=6)
-    pd.testing.assert_frame_equal(with_split(bench_of(table, tmp_path)), table)
-    drawn = with_split(bench_of(table.drop(columns="split"), tmp_path))
+    pd.testing.assert_frame_equal(bench_of(table, tmp_path).split_films(), table)
+    drawn = bench_of(table.drop(columns="split"), tmp_path).split_films()
     assert set(drawn["split"]) == {"train", "validation", "test"}
+    partly = table.assign(split=table["split"].where(table.index != 2, ""))
+    with pytest.raises(ManifestError, match=r"1 of 12 films have no split"):
+        bench_of(partly, tmp_path).split_films()
 
 
 def test_cells_by_hand() -> None:

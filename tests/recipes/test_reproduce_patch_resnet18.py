@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from covidcxr_tf.data.manifest import load_manifest
+from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.evaluate.markers import marker_tests
 from covidcxr_tf.papers.facts import load_paper
 from covidcxr_tf.recipes.patch_resnet18 import patch_levels
@@ -127,6 +128,12 @@ def test_a_split_that_is_there_stays_and_else_patients_are_not_cut() -> None:
     given = divided(films.assign(split="test"), classes, (0.6, 0.2, 0.2), 0)
     assert set(given["split"]) == {"test"}
     assert len(given) == 40
+    # Films of no class need no split; one of a class does.
+    of_others = films.assign(split=films["label"].map({"viral": "train", "covid19": "test", "other": ""}))
+    kept = divided(of_others, classes, (0.6, 0.2, 0.2), 0)
+    assert kept["split"].value_counts().to_dict() == {"train": 20, "test": 20}
+    with pytest.raises(ManifestError, match="20 of 40 films have no split"):
+        divided(of_others.assign(split=of_others["split"].replace("test", "")), classes, (0.6, 0.2, 0.2), 0)
 
 
 def test_the_sets_of_both_classifiers(six_labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,15 +246,30 @@ def test_films_without_masks_are_told(tmp_path: Path, six_labels: Path) -> None:
 
 
 def test_lungs_left_out_are_counted_beyond_a_quarter() -> None:
-    part = pd.DataFrame({"missed": [0.0, 0.25, 0.26, 1.0]})
-    count, share = _deformed(part, ("viral",), "note")
+    part = pd.DataFrame({"missed": [0.0, 0.25, 0.26, 1.0], "patient_id": list("abcd")})
+    count, share = _deformed(part, ("viral",), 0, "note")
     assert (count.value, count.n) == (2, 4)
     assert share.value == 50
-    # Clopper and Pearson, 2 of 4: the roots of a binomial tail of .025.
-    assert share.ci95 == pytest.approx((6.758599, 93.241401), abs=1e-5)
-    nothing = _deformed(part.head(0), ("tuberculosis",), "note")
+    # Four patients drawn with replacement: none of the two deformed ones in 1 of 16 draws, so that 0 and 100 % belong.
+    assert share.ci95 == pytest.approx((0, 100))
+    nothing = _deformed(part.head(0), ("tuberculosis",), 0, "note")
     assert [one.value for one in nothing] == [None, None]
     assert "tuberculosis" in nothing[0].why
+
+
+def test_the_interval_of_left_out_lungs_is_as_wide_as_the_number_of_patients_says() -> None:
+    missed = [1.0, 0.0, 0.0, 0.0] * 10
+    films = _deformed(pd.DataFrame({"missed": missed, "patient_id": range(40)}), ("viral",), 0, "")[1]
+    # The same films, ten of one patient each: all four a patient's deformed one are one patient's.
+    whole = pd.DataFrame({"missed": sorted(missed), "patient_id": [row // 10 for row in range(40)]})
+    patients = _deformed(whole, ("viral",), 0, "")[1]
+    assert films.value == patients.value == 25 and films.ci95 is not None and patients.ci95 is not None
+    assert patients.ci95 == pytest.approx((0, 75))  # 0 to 3 of 4 patients: 4 of 4 comes once in 256 draws
+    assert films.ci95[1] - films.ci95[0] < 30
+    # All films agree: Clopper and Pearson over the four patients, 1 - .025^(1/4).
+    none = _deformed(whole.assign(missed=0.0), ("viral",), 0, "")[1]
+    assert none.ci95 == pytest.approx((0, 100 * (1 - 0.025**0.25)))
+    assert _deformed(whole.assign(missed=1.0), ("viral",), 0, "")[1].ci95 == pytest.approx((100 * 0.025**0.25, 100))
 
 
 def test_the_side_that_is_larger_is_the_contrasts_first() -> None:

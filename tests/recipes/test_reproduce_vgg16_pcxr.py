@@ -86,7 +86,7 @@ def test_one_number_stands_wherever_the_paper_prints_it(rows: dict[str, Row]) ->
 
 
 def test_conditions_and_each_source_stand_beside_the_figures(smoke: Reproduction, rows: dict[str, Row]) -> None:
-    assert rows["abstract.whole.auc"].note.endswith("32 px, random first weights, 1 epoch(s)")
+    assert "; 32 px, random first weights, 1 epoch(s), phantoms" in rows["abstract.whole.auc"].note
     table = pd.read_csv(smoke.folder / "repeat_1" / "runs" / "whole" / "predictions_test.csv")
     for source, part in table.groupby("source"):
         accuracy = rows[f"also whole films: accuracy within {source}"]

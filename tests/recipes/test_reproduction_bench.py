@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from covidcxr_tf.config import Config
@@ -208,3 +210,40 @@ def test_drawn_films_are_those_named_for_it(make: Make, tmp_path: Path) -> None:
     assert other.root == bench.root.resolve()
     assert (other.out, other.settings) == (bench.out, bench.settings)
     assert replace(bench, manifest=bench.manifest.drop(columns="mask_path")).drawn() is None
+
+
+def test_a_changed_file_is_another_run(
+    make: Make, trained: list[Config], tmp_path: Path, anatomy_of: Callable[..., Path], anatomy_drawn: np.ndarray
+) -> None:
+    network, phase = anatomy_of(anatomy_drawn), tmp_path / "phase_1.csv"
+    phase.write_bytes(make().manifest_path.read_bytes())
+    table = f'phases.phase_1.data.manifest="{phase}"'
+    lungs = ("image.lungs=crop", f'image.lung_model="{network}"')
+
+    def train() -> int:
+        make().train("base", "one", [table, *lungs])
+        return len(trained)
+
+    assert [train(), train()] == [1, 1]
+    phase.write_text(phase.read_text() + "\n")
+    assert [train(), train()] == [2, 2]
+    anatomy_of(anatomy_drawn[:, ::-1])  # other weights under the same name
+    assert [train(), train()] == [3, 3]
+    network.unlink()  # what is finished can be read without it
+    assert train() == 3
+
+
+def test_a_run_from_before_files_counted_is_told_by_its_own_lung_network(
+    make: Make, trained: list[Config], anatomy_of: Callable[..., Path], anatomy_drawn: np.ndarray
+) -> None:
+    network = anatomy_of(anatomy_drawn)
+    lungs = ("image.lungs=crop", f'image.lung_model="{network}"')
+    run = make().train("base", "one", lungs).run
+    stored = json.loads((run.folder / "finished.json").read_text())
+    (run.folder / "finished.json").write_text(json.dumps({key: stored[key] for key in ("config", "films", "init")}))
+    shutil.copyfile(network, run.folder / "lung_model.keras")
+    make().train("base", "one", lungs)
+    assert len(trained) == 1
+    anatomy_of(anatomy_drawn[:, ::-1])
+    make().train("base", "one", lungs)
+    assert len(trained) == 2

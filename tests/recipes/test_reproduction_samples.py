@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, heat_share, nearest_median
+from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, nearest_median
 from covidcxr_tf.recipes.reproductions.samples import draw_patients, of_sources
 
 FILMS = pd.DataFrame({"patient_id": np.repeat([f"p{k:02d}" for k in range(30)], np.arange(30) % 3 + 1)})
@@ -49,14 +49,6 @@ def test_the_films_next_to_the_median() -> None:
     assert nearest_median(values, 3) == [13, 12, 14]
     assert nearest_median(values, 9) == [11, 13, 12, 14, 10]
     assert nearest_median(values[:0], 2) == []
-
-
-def test_heat_inside_the_lungs() -> None:
-    heat = np.array([[1.0, 3.0], [0.0, 4.0]], np.float32)
-    lungs = np.array([[0, 1], [1, 0]], np.uint8)
-    assert heat_share(heat, lungs) == pytest.approx(3 / 8)
-    assert heat_share(heat * 0, lungs) is None
-    assert heat_share(heat, lungs * 0) is None
 
 
 def test_the_picture_has_a_row_for_the_film_and_each_map(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from covidcxr_tf.config import TrainConfig
+from covidcxr_tf.config import AugmentConfig, TrainConfig
 from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.prepare import Prepared, _write_shards
@@ -39,6 +39,35 @@ def bright_and_dark(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         group: [folder / n for n in _write_shards(folder, group, map(film, rows))] for group, rows in groups.items()
     }
     return Prepared(folder, manifest, files, SIDE, 1, False)
+
+
+@pytest.fixture(scope="session")
+def make_hard_job(bright_and_dark: Prepared) -> Callable[..., Job]:
+    """Return a function that builds a job with all that must survive a kill, in a folder that may hold a run.
+
+    Dropout, batch statistics, random changes of the films, Adam, a learning rate that falls.
+    """
+
+    def make(folder: Path, callbacks: tuple = (), identity: dict | None = None, **train: object) -> Job:
+        settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "checkpoint_steps": 3, "reduce_lr_patience": 1}
+        config = TrainConfig(**{**settings, **train})  # type: ignore[arg-type]
+        keras.utils.set_random_seed(0)
+        image = keras.Input((SIDE, SIDE, 1))
+        seen = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 3)(image))
+        logits = keras.layers.Dense(2)(keras.layers.Dropout(0.5)(keras.layers.Flatten()(seen)))
+        run = RunDir(folder)
+        run.folder.mkdir(exist_ok=True)
+        augment = AugmentConfig(rotation_degrees=20, noise=0.1)
+        training = Batches(bright_and_dark, ("train",), TARGETS, None, config.batch_size, 5, 16, augment)
+        validation = Batches(bright_and_dark, ("validation",), TARGETS, None, config.batch_size)
+        model, optimizer = keras.Model(image, logits), build_optimizer(config)
+        facts = {"task": "classification", "classes": ["dark", "bright"]}
+        strategy, loss = tf.distribute.get_strategy(), build_loss(config, 2)
+        job = Job(model, loss, optimizer, config, training, validation, run, facts, strategy, callbacks)
+        job.identity = identity or {}
+        return job
+
+    return make
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ A run that is finished is read again instead of trained, so that an interrupted 
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import os
 import shutil
@@ -18,16 +17,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from covidcxr_tf.config import Config, list_configs, load_config
+from covidcxr_tf.config import Config, check_override, list_configs, load_config
 from covidcxr_tf.data.manifest import write_manifest
-from covidcxr_tf.errors import ConfigError, ManifestError, UsageError
+from covidcxr_tf.data.splits import with_split
+from covidcxr_tf.errors import ManifestError, UsageError
 from covidcxr_tf.files import write_json
 from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.outcome import Outcome
+from covidcxr_tf.recipes.reproductions.finished import FINISHED, is_of, read_finished, run_identity
 from covidcxr_tf.train.run_dir import RunDir, free_folder
-
-#: Written into a run folder as the last thing: which config and which films the run is of.
-FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,18 @@ class Bench:
         place = Path(str(films.attrs["manifest"])), Path(str(films.attrs["root"]))
         return replace(self, manifest=chosen, manifest_path=place[0], root=place[1], masks=None)
 
+    def split_films(self) -> pd.DataFrame:
+        """Return all films with ``split``: the manifest's own, or one by patient from the bench's seed.
+
+        Experiments that take their films from this table share their test patients.
+
+        Raises
+        ------
+        ManifestError, SplitError
+            If only some films have a split, or none can be made.
+        """
+        return with_split(self.manifest, seed=self.seed)
+
     def films(self, rows: pd.DataFrame, name: str) -> Path:
         """Write rows of the manifest as ``films/<name>.csv`` and return the file, for `train`.
 
@@ -119,8 +129,8 @@ class Bench:
     ) -> Outcome:
         """Train a config into ``runs/<name>`` and return the finished run.
 
-        A run that is finished there, of the same config and the same films, is read again. One that was interrupted is
-        begun anew. One of another config or other films is kept beside, as ``<name>_before``.
+        A run that is finished there, of the same config, films, first weights and lung network, is read again. One that
+        was interrupted is begun anew. One of others is kept beside, as ``<name>_before``.
 
         Parameters
         ----------
@@ -142,8 +152,8 @@ class Bench:
         """
         wanted = self.config(config, changes, films=films, fixed=fixed)
         folder = self.out / "runs" / _plain_name(name)
-        identity = _identity(wanted)
-        if _finished(folder) == identity:
+        identity = run_identity(wanted)
+        if is_of(folder, identity):
             print(f"run {name}: finished before, read again", file=sys.stderr)
             return Outcome(RunDir(folder), json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
         _clear(folder, name)
@@ -169,11 +179,17 @@ def settings_for(config: str, settings: Sequence[str]) -> list[str]:
 
 
 def check_settings(settings: Sequence[str]) -> None:
-    """Raise `UsageError` for a setting whose name before the colon fits no shipped config."""
+    """Raise for a setting whose name before the colon fits no shipped config, or that no config could take.
+
+    Raises
+    ------
+    UsageError, ConfigError
+    """
     known = list(list_configs())
-    for scope, _ in map(_scoped, settings):
+    for scope, text in map(_scoped, settings):
         if scope and not any(fnmatchcase(name, scope) for name in known):
             raise UsageError(f"'{scope}' is no config", expected=f"one of {', '.join(known)}, or a pattern for some")
+        check_override(text)
 
 
 def _scoped(setting: str) -> tuple[str, str]:
@@ -188,49 +204,8 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _identity(config: Config) -> dict[str, str]:
-    """Return what a run is of: the config without its places, and the rows that it trains on.
-
-    Places are left out so that a reproduction that was moved with its films still counts as done.
-    """
-    table = Path(config.data.manifest).read_bytes()
-    return {"config": _digest(config), "films": hashlib.sha256(table).hexdigest(), "init": _first_weights(config)}
-
-
-def _digest(config: Config) -> str:
-    document = config.model_dump(mode="json")
-    document["data"] |= {"manifest": "", "root": ""}
-    document["model"] |= {"init": ""}  # by content, not by place: `_first_weights`
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _first_weights(config: Config) -> str:
-    """Return the SHA-256 of the file that a run starts from, such as an earlier phase's model; else the init string."""
-    init = config.model.init
-    path = Path(init.removeprefix("chexnet:"))
-    if init in ("none", "imagenet") or not path.is_file():
-        return init
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _finished(folder: Path) -> dict[str, str] | None:
-    """Return what the finished run in a folder is of, or None where there is no finished run."""
-    if not (folder / "metrics.json").is_file():
-        return None
-    try:
-        found = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
-        # Read anew, not as it was digested then: a key that configs got since takes its default, and hours of training
-        # are not lost to it. A default that was changed since does count, as the file holds every value.
-        config = load_config(folder / "config.toml")
-        return {"init": config.model.init} | found | {"config": _digest(config)}
-    except ConfigError:
-        return found  # a key that configs no longer have
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def _clear(folder: Path, name: str) -> None:
-    if _finished(folder) is not None:
+    if read_finished(folder) is not None:
         kept = free_folder(folder.with_name(f"{folder.name}_before"))
         if kept.exists():
             kept.rmdir()

@@ -16,7 +16,8 @@ from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.covid_cxnet_heat import compare_heat, missing_chexnet
 from covidcxr_tf.recipes.reproductions.experiment import Experiment, Measured, from_metric
-from covidcxr_tf.recipes.reproductions.reading_metrics import cells, with_split, within_sources
+from covidcxr_tf.recipes.reproductions.reading_metrics import cells, within_sources
+from covidcxr_tf.recipes.reproductions.samples import is_child
 
 SMOKE_LABELS = ("normal", "covid19", "pneumonia")
 CAVEATS = (
@@ -29,22 +30,12 @@ CAVEATS = (
 )
 BINARY = {"normal": "normal", "covid19": "covid19"}
 THREE = {"normal": "normal", "pneumonia": "cap", "covid19": "cp"}
-#: Paediatric films: those of children's hospitals, and those of patients below this age.
-ADULT = 18
-CHILDREN = ("kermany",)
 PAPER = ("compat=paper",)
-
-
-def is_child(films: pd.DataFrame) -> pd.Series:
-    """Return whether each film is of a child, by its source or its age; False where neither tells."""
-    source = films["source"] if "source" in films else pd.Series("", index=films.index)
-    age = pd.to_numeric(films["age"], errors="coerce") if "age" in films else pd.Series(float("nan"), index=films.index)
-    return source.isin(CHILDREN) | (age < ADULT)
 
 
 def _two_classes(bench: Bench, normals: str) -> pd.DataFrame:
     """Return covid19 films with the normal ones of ``children``, of ``adults`` or of ``all``."""
-    films = with_split(bench)
+    films = bench.split_films()
     child = is_child(films)
     normal = films["label"].eq("normal")
     if normals == "children" and not bench.synthetic:
@@ -166,7 +157,7 @@ def _cxnet_v2(bench: Bench) -> Outcome:
 
 def _three(bench: Bench) -> pd.DataFrame:
     """Return the films of normal, pneumonia (bacterial and viral too) and covid19, under those three labels."""
-    films = with_split(bench)
+    films = bench.split_films()
     chosen = films[films["label"].isin(("normal", "pneumonia", "bacterial", "viral", "covid19"))]
     chosen = chosen.assign(label=chosen["label"].replace({"bacterial": "pneumonia", "viral": "pneumonia"}))
     chosen.attrs = films.attrs

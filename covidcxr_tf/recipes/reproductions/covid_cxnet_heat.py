@@ -9,9 +9,9 @@ import pandas as pd
 
 from covidcxr_tf.data.manifest import FINDINGS, film_path, load_manifest
 from covidcxr_tf.errors import ImageError
-from covidcxr_tf.explain.explanation import Explanation
 from covidcxr_tf.explain.film import explain_film, heat_on_film
 from covidcxr_tf.explain.gradcam import gradcam
+from covidcxr_tf.explain.heat_share import heat_share
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.models.chexnet import Probe, build_probe
@@ -19,7 +19,7 @@ from covidcxr_tf.predict import LoadedModel
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.experiment import Measured
-from covidcxr_tf.report.figures import new_figure, save_figure
+from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films
 
 #: Films shown; enough to see a habit, few enough for one picture.
 FILMS = 6
@@ -46,18 +46,23 @@ def compare_heat(bench: Bench, outcome: Outcome) -> dict[str, Measured]:
     """Write ``figures/chexnet_beside_covid_cxnet.png`` and return the mean share of heat in the lungs of each."""
     loaded, probe = LoadedModel.load(outcome.run.folder), build_probe(chexnet_file(bench), (PROBE_SIZE, PROBE_SIZE))
     shares: dict[str, list[float]] = {"CheXNet": [], "COVID-CXNet": []}
-    drawn = []
+    shown = []
     for film in _films(outcome.run.folder, bench):
         ours = explain_film(loaded, film, "gradcam", "covid19")
         theirs = heat_on_film(_probe_heat(probe, film), WHOLE, film.shape)
-        drawn.append((film, theirs, ours))
-        for name, heat in (("CheXNet", theirs), ("COVID-CXNet", ours.heatmap)):
-            share = _share(heat, ours)
+        # In the lungs that COVID-CXNet's lung network found.
+        lungs = ours.lung_region if ours.lungs_found else None
+        output = 100 * ours.probabilities["covid19"]
+        shown.append(Shown(f"COVID-CXNet: {output:.0f} %", film, (theirs, ours.heatmap), lungs))
+        for name, heat in zip(shares, shown[-1].heats, strict=True):
+            share = None if lungs is None else heat_share(heat, lungs)
             if share is not None:
                 shares[name].append(share)
-    if not drawn:
+    if not shown:
         return {"also Grad-CAM: heat in the lungs": Measured(None, why="not run: no covid19 film in the test split")}
-    _draw(drawn, bench.out / "figures" / "chexnet_beside_covid_cxnet.png")
+    headline = "Grad-CAM of covid19 test films (lungs in white)"
+    rows = ("CheXNet, pneumonia", "COVID-CXNet, covid19")
+    draw_films(shown, rows, headline, bench.out / "figures" / "chexnet_beside_covid_cxnet.png")
     return {f"also {name}: mean share of Grad-CAM's heat in the lungs": _mean(found) for name, found in shares.items()}
 
 
@@ -83,29 +88,7 @@ def _probe_heat(probe: Probe, film: np.ndarray) -> np.ndarray:
     return gradcam(probe.model, image, place, "relu", independent=True)
 
 
-def _share(heat: np.ndarray, ours: Explanation) -> float | None:
-    """Return the share of heat in the lungs that COVID-CXNet's lung network found; None where there is neither."""
-    total = float(heat.sum(dtype=np.float64))
-    if ours.lung_region is None or not ours.lungs_found or total == 0:
-        return None
-    return float((heat * ours.lung_region).sum(dtype=np.float64)) / total
-
-
 def _mean(shares: list[float]) -> Measured:
     if not shares:
         return Measured(None, why="not measured: no lungs were found, or there was no heat")
     return Measured(float(np.mean(shares)), n=len(shares), note="covid19 test films, no interval: a look, not a test")
-
-
-def _draw(drawn: list[tuple[np.ndarray, np.ndarray, Explanation]], path: Path) -> Path:
-    figure, axes = new_figure(len(drawn), 3, width=2.6, height=2.6)
-    for number, (film, theirs, ours) in enumerate(drawn):
-        row = axes[3 * number : 3 * number + 3]
-        for place, heat in zip(row, (None, theirs, ours.heatmap), strict=True):
-            place.imshow(film, cmap="gray", vmin=0, vmax=1)
-            if heat is not None:
-                place.imshow(heat, cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-            place.set_axis_off()
-    for place, title in zip(axes[:3], ("film", "CheXNet, pneumonia", "COVID-CXNet, covid19"), strict=True):
-        place.set_title(title, fontsize=9)
-    return save_figure(figure, path)

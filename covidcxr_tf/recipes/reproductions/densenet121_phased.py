@@ -21,12 +21,12 @@ from covidcxr_tf.recipes.reproductions.densenet121_phased_heat import heat_maps
 from covidcxr_tf.recipes.reproductions.densenet121_phased_paths import (
     PATHS,
     all_paths,
-    conditions,
     missing_path,
     missing_stage,
     phase_1,
     phase_2,
     prevalence,
+    trained_on,
 )
 from covidcxr_tf.recipes.reproductions.experiment import Experiment, Measured, from_metric
 from covidcxr_tf.report.findings import draw_findings
@@ -56,7 +56,7 @@ TABLE_1 = (*FINDINGS, "macroaverage")
 def findings(bench: Bench) -> dict[str, Measured]:
     """Train the 14 findings and return Table 1; the area of each finding is drawn in the run's folder."""
     outcome = phase_1(bench)
-    metrics, note = outcome.metrics, conditions(bench, outcome)
+    metrics, note = outcome.metrics, trained_on(bench, outcome)
     draw_findings(metrics, outcome.run.figures)
     found = {}
     for name in FINDINGS:
@@ -88,7 +88,7 @@ def pneumonia(bench: Bench, paths: tuple[str, ...]) -> dict[str, Measured]:
             found[fact] = Measured(None, why=why)
             continue
         start = "from phase 1" if PATHS[path][:-1] else "without phase 1"
-        note = f"{start}; {conditions(bench, outcome)}; {prevalence(outcome, 'pneumonia')}"
+        note = f"{start}; {trained_on(bench, outcome)}; {prevalence(outcome, 'pneumonia')}"
         found[fact] = from_metric(outcome.metrics["auroc"], n=outcome.metrics["n"], note=note)
     return found
 
@@ -100,7 +100,7 @@ def covid19(bench: Bench) -> dict[str, Measured]:
     found = {}
     for path in PATHS:
         if path in tables:
-            found[f"table3.path_{path}.auroc"] = area(tables[path], conditions(bench, trained.outcomes[path]))
+            found[f"table3.path_{path}.auroc"] = area(tables[path], trained_on(bench, trained.outcomes[path]))
         else:
             found[f"table3.path_{path}.auroc"] = Measured(None, why=trained.whys[path])
     found["abstract.control_auroc"] = found["table3.path_f.auroc"]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from covidcxr_tf.data.manifest import film_path
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.evaluate.table import read_predictions
-from covidcxr_tf.explain.explanation import Explanation, Film
 from covidcxr_tf.explain.film import explain_film
-from covidcxr_tf.explain.overlay import heat_colours
-from covidcxr_tf.imaging.reading import read_image
+from covidcxr_tf.explain.heat_share import heat_share
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.predict import LoadedModel
 from covidcxr_tf.recipes.outcome import Outcome
@@ -22,22 +16,12 @@ from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.densenet121_phased_areas import best_path, title
 from covidcxr_tf.recipes.reproductions.densenet121_phased_paths import POSITIVE, all_paths
 from covidcxr_tf.recipes.reproductions.experiment import Measured
-from covidcxr_tf.report.figures import new_figure, save_figure
+from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, nearest_median, read_film
 
 #: Films of each kind that lie next to the median output; of the most mistaken ones, one a kind is shown.
 TYPICAL = 2
 FIGURE = "gradcam_validation.png"
 LUNG_NETWORK = "lung_unet"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A film in the figure: why it is there, the film, and where the network found covid19 on it."""
-
-    reason: str
-    is_positive: bool
-    film: Film
-    explanation: Explanation
 
 
 def heat_maps(bench: Bench) -> dict[str, Measured]:
@@ -54,7 +38,8 @@ def heat_maps(bench: Bench) -> dict[str, Measured]:
     outcome = trained.outcomes[best]
     table = read_predictions(outcome.run.folder / "predictions_validation.csv")
     shown = _explained(bench, outcome, chosen_films(table))
-    _draw(shown, outcome, f"{title(best)}, Grad-CAM for {POSITIVE}, validation films")
+    headline = f"{title(best)}, Grad-CAM for {POSITIVE}, validation films"
+    draw_films(shown, ("Grad-CAM",), headline, outcome.run.figures / FIGURE)
     return _outputs(table, best) | _shares(shown, best)
 
 
@@ -66,9 +51,8 @@ def chosen_films(table: pd.DataFrame) -> list[tuple[int, str]]:
     for is_positive in (True, False):
         rows = output[table["label"].eq(POSITIVE) == is_positive].sort_values(kind="stable")
         kind = POSITIVE if is_positive else "negative"
-        start = max(0, (len(rows) - TYPICAL) // 2)
-        typical = rows.index[start : start + TYPICAL]
-        chosen += [(int(row), f"{kind}, median output") for row in typical]
+        typical = nearest_median(rows, TYPICAL)
+        chosen += [(row, f"{kind}, median output") for row in typical]
         worst = rows.index[0 if is_positive else -1] if len(rows) else None
         if worst is not None and worst not in typical:
             extreme = "lowest" if is_positive else "highest"
@@ -81,10 +65,10 @@ def _explained(bench: Bench, outcome: Outcome, chosen: list[tuple[int, str]]) ->
     loaded = LoadedModel.load(outcome.run.folder)
     shown = []
     for row, reason in chosen:
-        place = bench.manifest.index[bench.manifest["path"].eq(table["path"].iloc[row])][0]
-        film = read_image(film_path(bench.manifest, int(place)))
+        film = read_film(bench, str(table["path"].iloc[row]))
         explanation = explain_film(loaded, film, "gradcam", POSITIVE)
-        shown.append(Shown(reason, table["label"].iloc[row] == POSITIVE, film, explanation))
+        caption = f"{reason}\noutput {100 * explanation.probabilities[POSITIVE]:.1f} %"
+        shown.append(Shown(caption, film, (explanation.heatmap,)))
     return shown
 
 
@@ -113,9 +97,9 @@ def _shares(shown: list[Shown], best: str) -> dict[str, Measured]:
     inside, even = [], []
     for one in shown:
         lungs = finder.segment(one.film).mask
-        total = float(one.explanation.heatmap.sum(dtype=np.float64))
-        if lungs.any() and total:
-            inside.append(100 * float((one.explanation.heatmap * lungs).sum(dtype=np.float64)) / total)
+        share = heat_share(one.heats[0], lungs)
+        if share is not None:
+            inside.append(100 * share)
             even.append(100 * float(lungs.mean()))
     if not inside:
         return {name: Measured(None, why="not measured: no lungs were found, or there was no heat", unit="%")}
@@ -123,20 +107,3 @@ def _shares(shown: list[Shown], best: str) -> dict[str, Measured]:
     if len(inside) < len(shown):
         note += f"; {len(shown) - len(inside)} of {len(shown)} films are left out: no heat, or no lungs found"
     return {name: Measured(float(np.mean(inside)), n=len(inside), note=note, unit="%")}
-
-
-def _draw(shown: list[Shown], outcome: Outcome, headline: str) -> None:
-    """Write the bare films above their overlays, into the run's own folder: films stay out of what is published."""
-    figure, axes = new_figure(2, len(shown), width=2.4, height=2.7)
-    for column, one in enumerate(shown):
-        heats: tuple[npt.NDArray[np.float32] | None, ...] = (None, one.explanation.heatmap)
-        for row, heat in enumerate(heats):
-            place = axes[row * len(shown) + column]
-            place.imshow(one.film, cmap="gray", vmin=0, vmax=1)
-            if heat is not None:
-                place.imshow(heat, cmap=heat_colours(), vmin=0, vmax=1)
-            place.set_axis_off()
-        output = 100 * one.explanation.probabilities[POSITIVE]
-        axes[column].set_title(f"{one.reason}\noutput {output:.1f} %", fontsize=8)
-    figure.suptitle(headline, fontsize=10)
-    save_figure(figure, outcome.run.figures / FIGURE)

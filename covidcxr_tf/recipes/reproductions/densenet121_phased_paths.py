@@ -19,7 +19,7 @@ import pandas as pd
 from covidcxr_tf.errors import DataError
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
-from covidcxr_tf.recipes.reproductions.reading_metrics import with_split
+from covidcxr_tf.recipes.reproductions.conditions import conditions
 
 CONFIG = "densenet121"
 POSITIVE = "covid19"
@@ -35,7 +35,6 @@ PATHS: dict[str, tuple[str, ...]] = {
     "f": (),
 }
 SOURCES = {"findings": ("nih-cxr14", "nih14"), "nih": ("nih-cxr14", "nih14"), "rsna": ("rsna",)}
-STAND_IN = "phantoms stand in for the paper's films"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def stage_films(bench: Bench, stage: str) -> pd.DataFrame:
     Phase 3 takes every film; the config's classes decide which labels count. Of phantoms, which are of neither set,
     all take part in all phases.
     """
-    films = with_split(bench)
+    films = bench.split_films()
     chosen = films
     if stage in SOURCES and not bench.synthetic:
         chosen = chosen[_column(chosen, "source").isin(SOURCES[stage])]
@@ -123,24 +122,9 @@ def all_paths(bench: Bench) -> Trained:
     return trained
 
 
-def first_weights(bench: Bench) -> str:
-    """Return what the first phase of each path starts from, in words."""
-    init = bench.config(CONFIG).model.init
-    known = {"none": "random first weights, not ImageNet's", "imagenet": "first weights of ImageNet"}
-    return known.get(init, f"first weights of {os.path.basename(init)}")
-
-
-def conditions(bench: Bench, outcome: Outcome) -> str:
-    """Return what a run was trained on and from, for the note beside its numbers."""
-    split = pd.read_csv(outcome.run.folder / "split.csv", dtype=str, keep_default_na=False)
-    epochs = len(pd.read_csv(outcome.run.history))
-    parts = [first_weights(bench), f"{(split['split'] == 'train').sum()} training films", f"{epochs} epoch(s)"]
-    parts.append(f"{bench.config(CONFIG).image.size} px")
-    if outcome.metrics["split"] != "test":
-        parts.append("judged on validation films, as the manifest's split has no test films")
-    if bench.synthetic:
-        parts.append(STAND_IN)
-    return ", ".join(parts)
+def trained_on(bench: Bench, outcome: Outcome) -> str:
+    """Return what a run was trained on and what the first phase of its path starts from, in words."""
+    return conditions(bench, outcome, bench.config(CONFIG).model.init)
 
 
 def prevalence(outcome: Outcome, name: str) -> str:

@@ -57,12 +57,6 @@ def read_film(bench: Bench, path: str) -> Film:
     return read_image(film_path(bench.manifest, row))
 
 
-def heat_share(heat: Film, lungs: Mask) -> float | None:
-    """Return the share of heat inside the lungs, [0, 1]; None where there is no heat or there are no lungs."""
-    total = float(heat.sum(dtype=np.float64))
-    return float((heat * lungs).sum(dtype=np.float64)) / total if total and lungs.any() else None
-
-
 def draw_films(shown: Sequence[Shown], rows: Sequence[str], headline: str, path: Path) -> Path:
     """Write the picture: bare films on top, a row of heat maps below for each name of `rows`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from covidcxr_tf.predict import LoadedModel, PatchModel
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.patch_resnet18 import patch_levels
 from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.conditions import conditions
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
 from covidcxr_tf.recipes.reproductions.patch_resnet18_films import (
     COVID_NET,
@@ -33,6 +33,8 @@ from covidcxr_tf.recipes.reproductions.patch_resnet18_markers import patch_inten
 from covidcxr_tf.recipes.reproductions.reading_metrics import within_sources
 
 WHOLE = "resnet18"
+#: What the paper trained on, beside `conditions`.
+THEIRS = "the paper: 224 px out of 1024, 100 epochs, ImageNet"
 COVID_NET_PARAMETERS = 116.6e6  # as the paper has it
 
 
@@ -40,7 +42,7 @@ def patches_against_whole(bench: Bench) -> dict[str, Measured]:
     """Train on patches and on whole films and test both on the same films (section IV-D, Tables X and XI)."""
     patches, whole = train_patches(bench), train_whole(bench)
     positive = patches.metrics["positive"]
-    note = _conditions(bench)
+    note = f"{conditions(bench, patches)}; {THEIRS}"
     found = {"section4d.sensitivity_covid19_viral": of_class(patches, positive, "sensitivity", note)}
     for outcome, name in ((patches, "patches"), (whole, "whole films")):
         found |= scores(outcome, name) | within_sources(outcome.metrics, name)
@@ -69,7 +71,7 @@ def covid_net(bench: Bench) -> dict[str, Measured]:
     outcome = bench.train(COVID_NET, "covid_net", patch_size(bench, COVID_NET), films=films)
     metrics = outcome.metrics
     counts = ", ".join(f"{metrics['per_class'][name]['support']} {name}" for name in metrics["classes"])
-    note = f"test films: {counts}; {_conditions(bench)}"
+    note = f"test films: {counts}; {conditions(bench, outcome)}; {THEIRS}"
     found = {"section5d.accuracy": from_metric(metrics["accuracy"], percent=True, n=metrics["n"], note=note)}
     return found | scores(outcome, "COVID-Net's classes") | within_sources(metrics, "COVID-Net's classes")
 
@@ -112,14 +114,6 @@ def judged_films(bench: Bench, outcome: Outcome) -> pd.DataFrame:
     mapped = map_classes(films, classes, complete=False).reset_index(drop=True)
     mapped.attrs = bench.manifest.attrs
     return mapped
-
-
-def _conditions(bench: Bench) -> str:
-    config = patch_config(bench)
-    return (
-        f"patches of {config.patches.size} px out of {config.image.size}, at most {config.train.epochs} epochs, "
-        f"initial weights {Path(config.model.init).name}; the paper: 224 out of 1024, 100, ImageNet"
-    )
 
 
 def of_class(outcome: Outcome, name: str, metric: str, note: str = "", unit: str = "1") -> Measured:

@@ -14,10 +14,11 @@ import pandas as pd
 
 from covidcxr_tf.config import Config, load_config
 from covidcxr_tf.data.manifest import SPLITS, map_classes
-from covidcxr_tf.data.splits import split_by_patient
+from covidcxr_tf.data.splits import with_split
 from covidcxr_tf.errors import ManifestError
 from covidcxr_tf.files import write_text
 from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.samples import is_child
 
 PATCHES, COVID_NET = "patch-resnet18", "patch-resnet18-covidnet"
 #: A setting that is meant for patches would make patches of whole films.
@@ -28,9 +29,6 @@ PAPER_FILMS = {"normal": 191, "bacterial": 54, "tuberculosis": 57, "viral": 20, 
 #: Comparison with COVID-Net (section III-A.3): all films, and those for validation and for test.
 COVID_NET_FILMS = {"normal": 8851, "pneumonia": 6012, "covid19": 180}
 COVID_NET_HELD_OUT = {"normal": 100, "pneumonia": 100, "covid19": 10}
-#: Beginnings of the names of sources that hold children's films only, and the age from which a patient is none.
-CHILDREN = ("kermany",)
-ADULT = 18
 NAME_MASKS = "name films with drawn masks: --masks MANIFEST with mask_path (heart_mask_path for hearts)"
 #: Patients that a label needs, one for each part of the split.
 LEAST_PATIENTS = 3
@@ -41,9 +39,7 @@ def adults(films: pd.DataFrame) -> pd.DataFrame:
 
     A film whose age is not known stays.
     """
-    source = _source(films)
-    age = pd.to_numeric(films["age"], errors="coerce") if "age" in films else pd.Series(np.nan, index=films.index)
-    return _rows(films, ~(source.str.startswith(CHILDREN) | (age < ADULT)))
+    return _rows(films, ~is_child(films))
 
 
 def at_most(films: pd.DataFrame, limits: Mapping[str, int], seed: int) -> pd.DataFrame:
@@ -78,13 +74,10 @@ def divided(
     Raises
     ------
     ManifestError, SplitError
-        If a class has no film or too few patients.
+        If a class has no film or too few patients, or only some films have a split.
     """
-    mapped = map_classes(films, classes)
-    if "split" in films and films["split"].ne("").all():
-        return _rows(films, films.index.isin(mapped.index))
-    split = split_by_patient(mapped, ratios, seed)["split"]
-    chosen = films.loc[mapped.index].assign(split=split)
+    mapped = with_split(map_classes(films, classes), ratios, seed)
+    chosen = films.loc[mapped.index].assign(split=mapped["split"])
     chosen.attrs = films.attrs
     return chosen
 

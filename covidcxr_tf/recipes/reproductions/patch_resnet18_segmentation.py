@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binomtest
 
+from covidcxr_tf.evaluate.bootstrap import bootstrap, patient_numbers
 from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.evaluate.significance import wilcoxon_signed_rank
 from covidcxr_tf.judging import overlap_table
@@ -106,14 +109,14 @@ def under_segmentation(bench: Bench) -> dict[str, Measured]:
     found: dict[str, Measured] = {}
     for group, labels in GROUPS.items():
         part = table[table["label"].isin(labels)]
-        count, share = _deformed(part, labels, sets.note)
+        count, share = _deformed(part, labels, bench.seed, sets.note)
         found[f"section5f3.{group}.under_segmented"] = count
         if group != "normal":  # the paper prints its count alone
             found[f"section5f3.{group}.under_segmented_share"] = share
     return found
 
 
-def _deformed(part: pd.DataFrame, labels: tuple[str, ...], note: str) -> tuple[Measured, Measured]:
+def _deformed(part: pd.DataFrame, labels: tuple[str, ...], seed: int, note: str) -> tuple[Measured, Measured]:
     """Return number and share in per cent of the films whose mask leaves out too much."""
     if part.empty:
         why = (
@@ -121,12 +124,29 @@ def _deformed(part: pd.DataFrame, labels: tuple[str, ...], note: str) -> tuple[M
             "manifest of drawn masks"
         )
         return Measured(None, why=why), Measured(None, why=why)
-    count, n = int((part["missed"] > DEFORMED).sum()), len(part)
-    interval = binomtest(count, n).proportion_ci(method="exact")
-    bounds = (100 * interval.low, 100 * interval.high)
+    deformed, n = (part["missed"] > DEFORMED).to_numpy(), len(part)
+    count = int(deformed.sum())
+    bounds, how = _share_interval(deformed, part["patient_id"], seed)
     note = f"{note}; over {DEFORMED:.0%} of the drawn lungs left out"
-    told = f"{note}; interval over films (Clopper-Pearson)"
-    return Measured(count, n=n, note=f"{note}: {count / n:.1%} of {n}"), Measured(100 * count / n, bounds, n, note=told)
+    share = Measured(100 * count / n, bounds, n, note=f"{note}; interval over patients ({how})")
+    return Measured(count, n=n, note=f"{note}: {count / n:.1%} of {n}"), share
+
+
+def _share_interval(chosen: npt.NDArray[np.bool_], patients: pd.Series, seed: int) -> tuple[tuple[float, float], str]:
+    """Return the 95 % interval over patients of a share of films in per cent, and how it was found.
+
+    Where all films agree every resample does too, and its interval would have no width: patients are counted then.
+    """
+    _, number = patient_numbers(patients.tolist())
+    if chosen.any() and not chosen.all():
+        value = chosen.astype(np.float64)
+        drawn = bootstrap(
+            lambda weights: {"share": value @ weights / weights.sum(axis=0)}, patients.tolist(), seed=seed
+        )
+        low, high = np.quantile(drawn["share"], [0.025, 0.975])
+        return (100 * float(low), 100 * float(high)), "bootstrap"
+    interval = binomtest(number if chosen.all() else 0, number).proportion_ci(method="exact")
+    return (100 * interval.low, 100 * interval.high), "Clopper-Pearson, as all films agree"
 
 
 def _jaccard(table: pd.DataFrame, seed: int, note: str = "") -> Measured:

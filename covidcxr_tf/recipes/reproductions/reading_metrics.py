@@ -5,22 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from covidcxr_tf.data.splits import split_by_patient
-from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
-
-
-def with_split(bench: Bench, ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> pd.DataFrame:
-    """Return all films with ``split``: the manifest's own, or one by patient from the bench's seed.
-
-    Experiments that take their films from this table share their test patients.
-    """
-    films = bench.manifest
-    if "split" in films and films["split"].ne("").all():
-        return films
-    return split_by_patient(films, ratios, bench.seed)
 
 
 def cells(

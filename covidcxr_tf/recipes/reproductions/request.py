@@ -49,7 +49,10 @@ class Request:
 
 
 def check_request(request: Request, names: Sequence[str]) -> None:
-    """Raise `UsageError` for a request that cannot be met; `names` are those of the paper's experiments."""
+    """Raise `UsageError` (`ConfigError` for a setting) for a request that cannot be met, before any film is made.
+
+    `names` are those of the paper's experiments.
+    """
     if request.repeats < 1:
         raise UsageError(f"repeats {request.repeats}", expected="1 or more")
     if not 0 <= request.seed < 2**31 - request.repeats:

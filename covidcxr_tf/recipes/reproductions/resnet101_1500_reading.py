@@ -15,6 +15,7 @@ from covidcxr_tf.evaluate.table import read_predictions
 from covidcxr_tf.models.files import read_facts
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.conditions import conditions
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
 from covidcxr_tf.recipes.reproductions.resnet101_1500_films import POSITIVE, dataset_of, second_source, study_films
 
@@ -104,17 +105,6 @@ class Judged:
             return Measured(None, why=f"not both kinds of test films in {', '.join(NAMES[name] for name in datasets)}")
         metric = evaluate_table(films, POSITIVE, seed=self.seed)["per_class"][POSITIVE]["auroc"]
         return from_metric(metric, n=len(films), note=f"{positive.sum()} COVID-19 films; {self.note}")
-
-
-def conditions(bench: Bench, outcome: Outcome) -> str:
-    """Return what a run was trained on, in words."""
-    split = pd.read_csv(outcome.run.folder / "split.csv", dtype=str, keep_default_na=False)
-    epochs = len(pd.read_csv(outcome.run.history))
-    pool = int(split["split"].ne("test").sum())
-    parts = [f"trained on {pool} films", f"{trained_size(outcome)} px", f"{epochs} epoch(s)"]
-    if bench.synthetic:
-        parts.append("phantoms")
-    return ", ".join(parts)
 
 
 def films_used(bench: Bench, outcome: Outcome, title: str) -> dict[str, Measured]:

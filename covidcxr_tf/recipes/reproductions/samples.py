@@ -1,9 +1,20 @@
-"""Films of a manifest that a paper's experiment takes: of some sources, and drawn by whole patients."""
+"""Films of a manifest that a paper's experiment takes: of some sources, of adults, and drawn by whole patients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+
+#: Beginnings of the names of sources that hold children's films only, and the age from which a patient is none.
+CHILDREN = ("kermany",)
+ADULT = 18
+
+
+def is_child(films: pd.DataFrame) -> pd.Series:
+    """Return whether each film is of a child, by its source or its age; False where neither tells."""
+    source = films["source"].astype(str) if "source" in films else pd.Series("", index=films.index)
+    age = pd.to_numeric(films["age"], errors="coerce") if "age" in films else pd.Series(np.nan, index=films.index)
+    return source.str.startswith(CHILDREN) | (age < ADULT)
 
 
 def of_sources(films: pd.DataFrame, wanted: tuple[str, ...]) -> pd.DataFrame:

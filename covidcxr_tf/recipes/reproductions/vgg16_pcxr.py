@@ -8,8 +8,6 @@ folds beside them.
 from __future__ import annotations
 
 import json
-import os
-import tomllib
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from covidcxr_tf.evaluate.roc import ratio
 from covidcxr_tf.evaluate.table import UNKNOWN_SOURCE, read_predictions, sources
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
+from covidcxr_tf.recipes.reproductions.conditions import conditions
 from covidcxr_tf.recipes.reproductions.experiment import Experiment, Measured, from_metric
 from covidcxr_tf.recipes.reproductions.reading_metrics import cells, within_sources
 from covidcxr_tf.recipes.reproductions.vgg16_pcxr_films import CLASSES, missing, segmented, whole
@@ -63,7 +62,7 @@ def whole_film(bench: Bench) -> dict[str, Measured]:
                 note=_folds(outcome, name, metric),
             )
     found["results.accuracy_floor"] = validation_accuracy(outcome)
-    figures = overall(outcome, bench.seed)
+    figures = overall(bench, outcome)
     for place in ("abstract", "results"):
         found |= {f"{place}.whole.{name}": one for name, one in figures.items()}
     return found | within(outcome, "whole films")
@@ -72,7 +71,7 @@ def whole_film(bench: Bench) -> dict[str, Measured]:
 def segmented_lungs(bench: Bench) -> dict[str, Measured]:
     """Train on segmented lungs in the same folds: the overall figures, and what they gain over whole films."""
     outcome = segmented(bench)
-    figures = overall(outcome, bench.seed)
+    figures = overall(bench, outcome)
     found = {
         f"{place}.segmented.{name}": one
         for place in ("abstract", "results", "discussion")
@@ -95,7 +94,7 @@ def within(outcome: Outcome, title: str) -> dict[str, Measured]:
     return rows
 
 
-def overall(outcome: Outcome, seed: int = 0) -> dict[str, Measured]:
+def overall(bench: Bench, outcome: Outcome) -> dict[str, Measured]:
     """Return macro sensitivity and specificity, accuracy and macro AUC of all folds' films together.
 
     Micro averages and the folds' mean and standard deviation stand in the notes.
@@ -105,7 +104,7 @@ def overall(outcome: Outcome, seed: int = 0) -> dict[str, Measured]:
     classes = len(metrics["classes"])
     micro = 1 - (1 - accuracy) / (classes - 1)
     macro = f"mean over {classes} classes"
-    specificity = macro_specificity(read_predictions(outcome.run.folder / "predictions_test.csv"), seed)
+    specificity = macro_specificity(read_predictions(outcome.run.folder / "predictions_test.csv"), bench.seed)
     notes = {
         "sensitivity": (macro, f"micro average {accuracy:.3f}", _folds(outcome, "", "balanced_accuracy")),
         "specificity": (macro, f"micro average {micro:.3f}", _fold_specificity(outcome)),
@@ -118,16 +117,8 @@ def overall(outcome: Outcome, seed: int = 0) -> dict[str, Measured]:
         "accuracy": metrics["accuracy"],
         "auc": metrics["auroc"],
     }
-    trained = conditions(outcome)
+    trained = conditions(bench, outcome)
     return {name: from_metric(found[name], n=n, note="; ".join((*notes[name], trained))) for name in OVERALL}
-
-
-def conditions(outcome: Outcome) -> str:
-    """Return size, first weights and epochs of a run, in words."""
-    config = tomllib.loads((outcome.run.folder / "config.toml").read_text(encoding="utf-8"))
-    init = str(config["model"]["init"])
-    weights = "random first weights" if init == "none" else f"first weights {os.path.basename(init)}"
-    return f"{config['image']['size']} px, {weights}, {config['train']['epochs']} epoch(s)"
 
 
 def macro_specificity(table: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.bench import Bench
-from covidcxr_tf.recipes.reproductions.reading_metrics import with_split
 from covidcxr_tf.recipes.reproductions.samples import draw_patients, of_sources
 
 #: Films of each class in the study (abstract). Of more films so many are drawn, whole patients at a time.
@@ -59,7 +58,7 @@ def activation_networks(bench: Bench) -> tuple[Outcome, Outcome]:
     One split is enough: the maps are looked at, and no figure of the paper is about these networks.
     """
     chosen = study_films(bench)
-    films = bench.films(with_split(replace(bench, manifest=chosen)), "one_split")
+    films = bench.films(replace(bench, manifest=chosen).split_films(), "one_split")
     lungs = tuple(f"image.{name}={value}" for name, value in _lung_image(bench).items())
     return (
         bench.train("vgg16_cam", "cam_whole", PAPER, films=films, fixed=("data.folds=0",)),

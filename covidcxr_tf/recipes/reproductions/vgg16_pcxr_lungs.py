@@ -14,13 +14,14 @@ from covidcxr_tf.evaluate.segmentation import evaluate_masks
 from covidcxr_tf.evaluate.table import read_predictions
 from covidcxr_tf.explain.explanation import Film
 from covidcxr_tf.explain.film import explain_film
+from covidcxr_tf.explain.heat_share import heat_share
 from covidcxr_tf.judging import overlap_table
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.models.files import read_facts
 from covidcxr_tf.predict import LoadedModel
 from covidcxr_tf.recipes.reproductions.bench import Bench
 from covidcxr_tf.recipes.reproductions.experiment import Measured, from_metric
-from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, heat_share, nearest_median, read_film
+from covidcxr_tf.recipes.reproductions.film_figure import Shown, draw_films, nearest_median, read_film
 from covidcxr_tf.recipes.reproductions.vgg16_pcxr_films import CLASSES, activation_networks
 
 POSITIVE = "covid19"

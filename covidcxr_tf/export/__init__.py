@@ -1,0 +1,1 @@
+"""Runs turned into SavedModels that TensorFlow Serving and `covidcxr serve` answer with."""

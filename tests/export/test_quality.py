@@ -1,0 +1,48 @@
+"""The region's score in the graph: that of `mask_quality`."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+
+from covidcxr_tf.export.quality import mask_score, part_areas
+from covidcxr_tf.lungs.masks import mask_quality
+
+
+def blobs(seed: int, side: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(random.normal(size=(side, side)), random.choice([0.6, 1.5, side / 10]))
+    return (field > np.quantile(field, random.uniform(0.2, 0.9))).astype(np.uint8)
+
+
+def snake(side: int) -> np.ndarray:
+    """Return one part whose ends are half the picture's pixels apart."""
+    drawn = np.zeros((side, side), np.uint8)
+    drawn[::4] = 1
+    for row in range(0, side - 4, 4):
+        drawn[row : row + 4, -1 if row % 8 == 0 else 0] = 1
+    return drawn
+
+
+@pytest.mark.parametrize("side", [32, 33])
+def test_score_and_parts_are_those_of_opencv(side: int) -> None:
+    score, parts = (tf.function(one, autograph=False) for one in (mask_score, part_areas))
+    found = set()
+    for seed in range(40):
+        region = blobs(seed, side)
+        expected = cv2.connectedComponentsWithStats(region, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+        assert sorted(area for area in parts(tf.constant(region)).numpy() if area) == sorted(expected)
+        assert score(tf.constant(region)).numpy() == np.float32(mask_quality(region).score)
+        found.add(float(mask_quality(region).score))
+    assert len(found) > 5
+
+
+def test_limits() -> None:
+    assert mask_score(tf.zeros((32, 32), tf.uint8)).numpy() == 0
+    whole = np.ones((32, 32), np.uint8)
+    assert mask_score(tf.constant(whole)).numpy() == np.float32(mask_quality(whole).score)
+    winding = snake(64)
+    assert [area for area in part_areas(tf.constant(winding)).numpy() if area] == [winding.sum()]
