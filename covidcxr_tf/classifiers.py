@@ -14,10 +14,12 @@ import tensorflow as tf
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.schema import NO_FINDING
 from covidcxr_tf.errors import WeightsError
+from covidcxr_tf.gate import Gate
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.models.features import with_channel_means
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import shipped_versions
 from covidcxr_tf.voting import Places, Vote, places, vote
@@ -79,6 +81,8 @@ class LoadedModel:
         Which model this is.
     lungs : LungFinder or None
         The lung network it was trained with.
+    gate : Gate or None
+        How far a film may lie from those it was trained on, where that was fitted.
     films_at_once : int
         Films that `predict` should be given together; bounds the memory.
     """
@@ -98,7 +102,9 @@ class LoadedModel:
         self.films_at_once = max(1, PIXELS_AT_ONCE // self.image.size**2)
         reference = facts.get("reference_histogram")
         self.reference = None if reference is None else np.asarray(reference, dtype=np.int64)
-        self._call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+        self.gate = Gate.from_facts(facts["gate"], path) if facts.get("gate") else None
+        network = model if self.gate is None else with_channel_means(model, self.gate.layer)
+        self._call = tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
 
     @classmethod
     def load(cls, path: str | Path) -> LoadedModel:
@@ -143,8 +149,17 @@ class LoadedModel:
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Return float64 (N, classes) for a batch float32 (N, size, size, channels) in [0, 1]."""
-        logits = self._call(batch.astype(np.float32)).numpy().astype(np.float64)
-        return to_probabilities(logits, self.task)
+        return self.answer(batch)[0]
+
+    def answer(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return `probabilities`, and the gate's score of each, float64 (N,): above 1 is out of domain; None without.
+
+        One forward pass gives both.
+        """
+        found = self._call(batch.astype(np.float32))
+        logits, means = (found, None) if self.gate is None else found
+        probabilities = to_probabilities(np.asarray(logits, np.float64), self.task)
+        return probabilities, None if self.gate is None else self.gate.score(np.asarray(means))
 
     def decide(self, probabilities: np.ndarray | Sequence[float]) -> str:
         """Return the class of one film's probabilities (classes,), by the cut-off where there is one.
@@ -165,7 +180,8 @@ class LoadedModel:
     def predict_with_columns(self, films: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return `predict`, and what else a predictions table says of each film: column -> values (N,)."""
         arrays = np.stack([self.film_input(film).array for film in films])
-        return self.probabilities(arrays.astype(np.float32) / np.float32(255)), {}
+        probabilities, scores = self.answer(arrays.astype(np.float32) / np.float32(255))
+        return probabilities, {} if scores is None else {"ood_score": scores}
 
 
 class PatchModel(LoadedModel):
@@ -210,7 +226,11 @@ class PatchModel(LoadedModel):
 
     def patch_probabilities(self, patches: np.ndarray) -> np.ndarray:
         """Return float64 (N, classes) for patches float32 (N, size, size, channels) in [0, 1]."""
-        return super().probabilities(patches)
+        return super().answer(patches)[0]
+
+    def answer(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return `probabilities` of whole prepared films, and None: a film's patches have no one distance."""
+        return self.probabilities(batch), None
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Return float64 (N, classes) for whole prepared films float32 (N, S, S, channels) in [0, 1]: their votes."""

@@ -114,6 +114,7 @@ def _engines(path: Path) -> dict[str, Callable[[Any], Any]]:
     for name, make in (("ONNX Runtime", _onnx_runtime), ("OpenVINO", _openvino)):
         try:
             if not onnx.exists():
+                model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports only what has been called
                 model.export(onnx, format="onnx", verbose=False)
             engines[name] = make(onnx)
         except ImportError as missing:

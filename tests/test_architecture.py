@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("lungs",),
     ("prepare",),
     ("models", "pipeline"),
-    ("lung_finder", "voting"),
+    ("lung_finder", "voting", "gate"),
     ("classifiers",),
     ("combined",),
     ("train", "predict", "evaluate", "segmentation_files"),

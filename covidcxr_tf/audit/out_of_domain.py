@@ -31,8 +31,10 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
     pictures = [*_pictures(), *_noise(evidence.seed), *_turned(evidence)]
     for kind, film in track(pictures, len(pictures), "other pictures"):
         seen = evidence.loaded.film_input(film)
-        found = evidence.loaded.probabilities(seen.array[None].astype(np.float32) / np.float32(255))[0]
-        warned = seen.status != OK or (seen.quality or {}).get("verdict") == "poor"
+        image = seen.array[None].astype(np.float32) / np.float32(255)
+        (found,), scores = evidence.loaded.answer(image)
+        gated = scores is not None and scores[0] > 1
+        warned = gated or seen.status != OK or (seen.quality or {}).get("verdict") == "poor"
         certain.setdefault(kind, []).append(bool(found.max() >= CERTAIN))
         answers.setdefault(kind, []).append(bool(found.max() >= CERTAIN and not warned))
     hits = np.array([hit for part in answers.values() for hit in part], np.float64)

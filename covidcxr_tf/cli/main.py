@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("covidcxr_tf.cli.compare", "Several models on the same films: DeLong, intervals, Bonferroni."),
     "explain": ("covidcxr_tf.cli.explain", "Heat maps beside the bare film."),
     "audit": ("covidcxr_tf.cli.audit", "Whether a model tells disease, or something else."),
+    "report": ("covidcxr_tf.cli.report", "A run folder as one HTML page, with checklists."),
     "export": ("covidcxr_tf.cli.export", "A trained run as SavedModel for TensorFlow Serving or `serve`."),
     "biomarkers": ("covidcxr_tf.cli.biomarkers", "Lung intensity, cardiothoracic ratio, tests between classes."),
     "ensemble": ("covidcxr_tf.cli.ensemble", "Several runs to one: mean of logits."),

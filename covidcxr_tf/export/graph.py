@@ -30,7 +30,9 @@ class ServableGraph(tf.Module):
         super().__init__(name="covidcxr")
         self._rules = Rules.of(loaded)
         self._classify: Frozen = frozen_classifier(loaded, variant)
-        files = film_preparation(loaded)
+        # Traced once for both signatures that read files: it is most of the graph.
+        one_graph = [tf.TensorSpec([None], tf.string)]
+        files = tf.function(film_preparation(loaded), input_signature=one_graph, autograph=False, jit_compile=False)
         films = tensor_preparation(loaded.image, loaded.reference)
         size = loaded.image.size
         image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")

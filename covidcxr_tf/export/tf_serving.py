@@ -16,8 +16,8 @@ import covidcxr_tf
 from covidcxr_tf.errors import DataError, UsageError
 from covidcxr_tf.files import write_text
 
-#: A release of the server that has a container image; they come months after a TensorFlow, and an older one loads a
-#: graph as long as it knows the operations.
+#: A release of the server that has a container image; they come months after a TensorFlow.
+#: The loader of TensorFlow 2.19 was seen to give the answers of 2.21.
 IMAGE = "tensorflow/serving:2.19.0"
 MOUNT = "/models"  #: where the containers see the folder
 SERVED = 2  #: the newest versions that are kept loaded: one for each label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,9 +17,11 @@ from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.lungs.masks import GOOD
+from covidcxr_tf.serving.film_bytes import upright_png
 from covidcxr_tf.serving.problems import invalid
 
 if TYPE_CHECKING:
+    from covidcxr_tf.serving.limits import Limits
     from covidcxr_tf.serving.servable import Servable
     from covidcxr_tf.serving.work import Worker
 
@@ -32,6 +34,7 @@ SHOWN_SIDE = 1600
 """Longest side in pixels of the film as the page shows it: what a large screen can."""
 
 UNREADABLE, NO_LUNGS = 1, 2
+GRAPH_READS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")  # first bytes of PNG, JPEG, BMP and GIF
 WHOLE_FILM: Box = (0.0, 0.0, 1.0, 1.0)
 UNLIKE_FILMS = 0.5  # of `ood_score`, for a card that names no limit
 
@@ -70,7 +73,7 @@ def answer_film(
     *,
     name: str,
     class_index: int = -1,
-    max_pixels: int,
+    limits: Limits,
     picture: bool = True,
 ) -> dict[str, Any]:
     """Return all that the page shows of one film.
@@ -85,8 +88,8 @@ def answer_film(
         What the answer calls the film.
     class_index : int
         The class whose heat map is wanted; -1: the predicted one.
-    max_pixels : int
-        Largest film, judged by its header.
+    limits : Limits
+        Its `max_pixels` is the largest film, judged by its header.
     picture : bool
         False leaves the film's own pixels out (they have been sent before).
 
@@ -104,10 +107,10 @@ def answer_film(
         If the class does not exist, or the model is not there, busy or too slow.
     """
     begun = time.perf_counter()
-    film = read_image(content, max_pixels=max_pixels, name="the film")
-    sent = _png(_levels16(film), effort=0)
+    film = read_image(content, max_pixels=limits.max_pixels, name="the film")
+    ways = _ways(content, film, limits)
     read = time.perf_counter()
-    judged, _ = worker.do(lambda servable, left: _judge(servable, sent, class_index, left))
+    judged, _ = worker.do(lambda servable, left: _judge(servable, ways, class_index, left))
     worker.metrics.films({"status": judged.facts["status"]})
     ran = time.perf_counter()
     shown = _shown(film)
@@ -157,29 +160,40 @@ def predicted_index(probabilities: Sequence[float], classes: Sequence[str], posi
     return int(np.argmax(probabilities))
 
 
-def _judge(servable: Servable, sent: bytes, class_index: int, left: float) -> _Judged:
+def _ways(content: bytes, film: Film, limits: Limits) -> Iterator[bytes]:
+    """Give what can be sent to the model: the file itself where the graph reads it upright, then the film as PNG.
+
+    16 bits round a colour film's luma, which may move a grey level by one and a probability by some 1e-4.
+    """
+    if content.startswith(GRAPH_READS) and upright_png(content, limits) is content:
+        yield content
+    yield _png(_levels16(film), effort=0)
+
+
+def _judge(servable: Servable, ways: Iterable[bytes], class_index: int, left: float) -> _Judged:
     """Run both signatures of one version within `left` seconds."""
     end = time.monotonic() + left
-    seen = _run(servable, "serving_default", {"image_bytes": np.array([sent], dtype=object)}, left)
+    for sent in ways:
+        seen = _run(servable, "serving_default", {"image_bytes": np.array([sent], dtype=object)}, end)
+        if int(seen["status"][0]) != UNREADABLE:
+            break
+    else:
+        limit = servable.card.get("limits", {}).get("max_pixels")
+        raise invalid(f"the model refused the film; it reads at most {limit} pixels")
     facts = _numbers(seen, servable.card)
     index = _class_index(class_index, facts["predicted_index"], len(facts["classes"]))
     heat = None
     if "explain" in servable.signatures:
         inputs = {"image_bytes": np.array([sent], dtype=object), "class_index": np.array([index], dtype=np.int32)}
-        heat = np.asarray(_run(servable, "explain", inputs, end - time.monotonic())["heatmap"][0], dtype=np.float32)
+        heat = np.asarray(_run(servable, "explain", inputs, end)["heatmap"][0], dtype=np.float32)
     limit = servable.card.get("ood_threshold")
     return _Judged(
         facts, _box(seen), index, heat, UNLIKE_FILMS if limit is None else float(limit), describe_model(servable)
     )
 
 
-def _run(servable: Servable, signature: str, inputs: dict[str, np.ndarray], left: float) -> Outputs:
-    outputs = servable.run(signature, inputs, timeout_s=left)
-    if int(outputs["status"][0]) == UNREADABLE:
-        # The server wrote this PNG itself: only the model's own limit of pixels can stand against it.
-        limit = servable.card.get("limits", {}).get("max_pixels")
-        raise invalid(f"the model refused the film; it reads at most {limit} pixels")
-    return outputs
+def _run(servable: Servable, signature: str, inputs: dict[str, np.ndarray], end: float) -> Outputs:
+    return servable.run(signature, inputs, timeout_s=max(0.001, end - time.monotonic()))
 
 
 def _numbers(outputs: Outputs, card: Mapping[str, Any]) -> dict[str, Any]:

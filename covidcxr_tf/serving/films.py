@@ -115,7 +115,7 @@ async def _answer(request: Request, worker: Worker, limits: Limits, budget: Budg
                 worker,
                 _file(form),
                 class_index=_whole_number(form.get("class_index", "-1")),
-                max_pixels=limits.max_pixels,
+                limits=limits,
                 picture=form.get("picture", "1") != "0",
             )
         finally:
@@ -145,11 +145,11 @@ def _file(form: FormData) -> UploadFile:
     raise _Refused(400, "the form holds no file", FIELDS)
 
 
-def _read(worker: Worker, film: UploadFile, *, max_pixels: int, **wanted: Any) -> dict[str, Any]:
+def _read(worker: Worker, film: UploadFile, *, limits: Limits, **wanted: Any) -> dict[str, Any]:
     content = film.file.read()
     try:
-        _check_pixels(content, max_pixels)
-        return answer_film(worker, content, name=_plain_name(film.filename), max_pixels=max_pixels, **wanted)
+        _check_pixels(content, limits.max_pixels)
+        return answer_film(worker, content, name=_plain_name(film.filename), limits=limits, **wanted)
     except ImageError as fault:
         raise _Refused(400, _sentence(fault.problem), fault.expected, fault.remedy) from fault
 

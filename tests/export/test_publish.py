@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,21 @@ def test_another_export_is_not_written_over(tmp_path: Path) -> None:
         (tmp_path / "1" / "file").write_text("first")
     assert (tmp_path / "1" / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_killed_in_the_middle_leaves_no_version(tmp_path: Path) -> None:
+    script = f"""
+import os
+from pathlib import Path
+from covidcxr_tf.export.publish import publishing
+with publishing(Path({str(tmp_path)!r}), 1) as aside:
+    (aside / "saved_model.pb").write_bytes(b"all of it")
+    os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 9, done.stderr
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".exporting-1-")
+    with publishing(tmp_path, next_version(tmp_path)) as aside:
+        (aside / "file").write_text("whole")
+    assert (tmp_path / "1" / "file").is_file()

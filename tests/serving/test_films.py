@@ -42,10 +42,13 @@ class Model:
         self.signatures = dict.fromkeys(told.pop("signatures", ("serving_default", "explain")))
         self.told = {"probabilities": [0.4, 0.6], "lung_box": [0.25, 0.125, 0.75, 0.875], **told}
         self.asked: list[int] = []
+        self.sent: list[bytes] = []
 
     def run(self, signature: str, inputs: dict[str, np.ndarray], *, timeout_s: float) -> dict[str, np.ndarray]:
         assert timeout_s > 0
         heat = np.zeros((4, 4), np.float32)
+        self.sent.append(inputs["image_bytes"][0])
+        unread = self.sent[-1].startswith(self.told.get("cannot_read", b"nothing"))
         if "class_index" in inputs:
             self.asked.append(int(inputs["class_index"][0]))
             heat[1, 2] = self.told.get("heat", 0.5)
@@ -53,7 +56,7 @@ class Model:
         return {
             "probabilities": np.array([self.told["probabilities"]], np.float32),
             "classes": np.array([named], object),
-            "status": np.array([self.told.get("status", 0)], np.int32),
+            "status": np.array([1 if unread else self.told.get("status", 0)], np.int32),
             "lung_box": np.array([self.told["lung_box"]], np.float32),
             "lung_quality": np.array([self.told.get("lung_quality", 0.9)], np.float32),
             "ood_score": np.array([self.told.get("ood_score", -1.0)], np.float32),
@@ -84,9 +87,10 @@ def ask() -> Iterator[Ask]:
     with contextlib.ExitStack() as stack:
 
         def answer(model: Model, film: bytes, **wanted: Any) -> dict[str, Any]:
-            worker = Worker(Only(model), threads=1)
+            versions: Any = Only(model)
+            worker = Worker(versions, threads=1)
             stack.callback(worker.close)
-            return answer_film(worker, film, **{"name": "film.png", "max_pixels": 10**7, **wanted})
+            return answer_film(worker, film, **{"name": "film.png", "limits": Limits(), **wanted})
 
         yield answer
 
@@ -233,6 +237,36 @@ def test_each_kind_of_picture_is_read(client: TestClient, kind: str) -> None:
     np.testing.assert_allclose(shown, read_image(buffer.getvalue()), atol=1e-5)
 
 
+def test_the_model_gets_the_file_itself_where_it_can_read_it(ask: Ask, film_of: Any) -> None:
+    film = film_of(0, 40, 48)
+    model = Model()
+    ask(model, film)
+    assert model.sent == [film, film]  # once for the numbers, once for the heat map
+    turned = io.BytesIO()
+    Image.open(io.BytesIO(film)).save(turned, format="TIFF")
+    model = Model()
+    ask(model, turned.getvalue())
+    np.testing.assert_array_equal(read_image(model.sent[0]), read_image(film))
+    model = Model(cannot_read=b"\xff\xd8")
+    scan = io.BytesIO()
+    Image.open(io.BytesIO(film)).save(scan, format="JPEG")
+    ask(model, scan.getvalue())
+    assert model.sent[0] == scan.getvalue()
+    np.testing.assert_array_equal(read_image(model.sent[1]), read_image(scan.getvalue()))
+
+
+def test_a_film_with_a_rotation_is_sent_upright(ask: Ask) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 64), dtype=np.uint8))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", exif=exif)
+    model = Model()
+    answer = ask(model, buffer.getvalue())
+    assert (answer["rows"], answer["columns"]) == (64, 40)
+    assert np.asarray(Image.open(io.BytesIO(model.sent[0]))).shape == (64, 40)
+
+
 def test_which_model_reads_the_films(client: TestClient, serving: Any) -> None:
     about = client.get("/films").json()
     assert (about["name"], about["version"], about["classes"]) == ("toy", 2, ["normal", "covid19"])
@@ -288,7 +322,7 @@ def test_a_body_that_is_no_form(client: TestClient, kind: str) -> None:
 
 
 def test_a_full_queue_is_429_with_the_time_to_wait(film_of: Any) -> None:
-    versions = Only(Model())
+    versions: Any = Only(Model())
     worker = Worker(versions, waiting=0)
     try:
         reply = client_of(worker, versions, Limits()).post("/films", files={"film": ("a.png", film_of())})

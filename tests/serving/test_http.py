@@ -299,9 +299,16 @@ def test_bytes_of_all_requests_are_bounded(
 
 
 def test_too_slow_a_model_is_504(serving: tuple, listen: Callable[[Any], int], ask: Callable[..., Any]) -> None:
-    worker = Worker(serving[1], threads=1, waiting=4, timeout_s=0.05)
-    may_end = threading.Event()
-    first = worker.submit(lambda servable, left: may_end.wait(30))
+    worker = Worker(serving[1], threads=1, waiting=4, timeout_s=30)
+    runs, may_end = threading.Event(), threading.Event()
+
+    def held(servable: Any, left: float) -> None:
+        runs.set()
+        may_end.wait(30)
+
+    first = worker.submit(held)
+    assert runs.wait(30)
+    worker.timeout_s = 0.05
     answer = ask(listen(build_app(worker, serving[1], Limits())), "POST", PREDICT, {"instances": [FILM]})
     assert (answer.status, list(answer.json)) == (504, ["error"])
     may_end.set()
@@ -330,7 +337,7 @@ def test_a_defect_is_500_without_its_inside(
 def test_the_token_is_asked_for_everywhere_but_at_healthz(
     serving: tuple, listen: Callable[[Any], int], ask: Callable[..., Any]
 ) -> None:
-    port = listen(build_app(*serving, TOKEN))
+    port = listen(build_app(serving[0], serving[1], serving[2], TOKEN))
     paths = ["/", "/v1/models/toy", "/metrics", "/readyz", "/films", "/static/main.js", "/nothing"]
     for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}):
         for path in paths:

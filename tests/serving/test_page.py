@@ -84,7 +84,7 @@ class Only:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    versions = Only()
+    versions: Any = Only()
     worker = Worker(versions, threads=2)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(build_app(worker, versions, Limits()), log_level="error"))
@@ -311,6 +311,8 @@ def dicom_of(film: np.ndarray) -> bytes:
 
 
 def test_with_keys_alone(page: Any, film: np.ndarray) -> None:
+    # Listening turns on the interception of the chooser; turned on with the key press, it may come after it.
+    page.on("filechooser", lambda chooser: None)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Tab")
@@ -319,7 +321,7 @@ def test_with_keys_alone(page: Any, film: np.ndarray) -> None:
         page.keyboard.press("Space")
     chooser.value.set_files([given("film.png", encode_png16(film))])
     page.wait_for_selector("#result:not([hidden])")
-    reached = []
+    reached: list[str] = []
     while (here := page.evaluate("document.activeElement.id || document.activeElement.name")) != "auto":
         assert len(reached) < 40, reached
         if here:
@@ -429,10 +431,15 @@ def test_a_server_that_is_gone_can_be_asked_again(page: Any, film: np.ndarray) -
 
 
 def test_no_more_than_two_requests_at_once(page: Any, film: np.ndarray) -> None:
-    open_now, most = set(), []
-    page.on(
-        "request", lambda asked: (open_now.add(asked), most.append(len(open_now))) if asked.method == "POST" else None
-    )
+    open_now: set[Any] = set()
+    most: list[int] = []
+
+    def begun(asked: Any) -> None:
+        if asked.method == "POST":
+            open_now.add(asked)
+            most.append(len(open_now))
+
+    page.on("request", begun)
     for event in ("requestfinished", "requestfailed"):
         page.on(event, lambda asked: open_now.discard(asked))
     upload(page, *(given(f"{n}.png", encode_png16(film)) for n in range(6)))

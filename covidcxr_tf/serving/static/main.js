@@ -211,7 +211,7 @@ async function showHeat() {
   heat.pixels ??= await decodePng(heat.png);
   if (film !== chosen || index !== heatIndex(film.answer)) return;
   at("heat-note").textContent = heat.empty ? "It is empty: nothing on the film speaks for this class." : "Where this class was found, as a share of the largest value on this film.";
-  viewer.setHeat(heat.pixels);
+  viewer.setHeat(heat.empty ? null : heat.pixels);
   showLegend();
 }
 

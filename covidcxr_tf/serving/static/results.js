@@ -1,6 +1,6 @@
 // The numbers of one film as text, bars and warnings; everything is written as text, never as markup.
 
-const SIGNS = { not_a_diagnosis: "#i-info" };
+const NOTES = ["no_heat", "not_a_diagnosis"]; // said, but no reason to doubt the numbers
 
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -29,9 +29,9 @@ export function headline(answer) {
   return `${answer.predicted} ${number(answer.probabilities[answer.predicted_index])}`;
 }
 
-/** Warnings about this film: all but the one that always holds. */
+/** Warnings that are a reason to doubt the numbers. */
 export function graveWarnings(answer) {
-  return answer.warnings.filter((warning) => warning.code !== "not_a_diagnosis");
+  return answer.warnings.filter((warning) => !NOTES.includes(warning.code));
 }
 
 /** One row of the table for each class, the cut-off marked where it counts. */
@@ -60,8 +60,8 @@ export function cutOffSentence(answer) {
 
 export function warningItems(answer) {
   return answer.warnings.map(({ code, text }) => {
-    const note = code === "not_a_diagnosis";
-    return element("li", { class: note ? "note" : null, "data-code": code }, icon(SIGNS[code] ?? "#i-warn"), element("span", {}, text));
+    const note = NOTES.includes(code);
+    return element("li", { class: note ? "note" : null, "data-code": code }, icon(note ? "#i-info" : "#i-warn"), element("span", {}, text));
   });
 }
 

@@ -1,0 +1,329 @@
+"""Chapters on how the model did: what is left without shortcuts first, then the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covidcxr_tf.evaluate.operating import class_facts
+from covidcxr_tf.evaluate.subgroups import subgroup_rows
+from covidcxr_tf.evaluate.table import class_names, one_against_rest
+from covidcxr_tf.report.blocks import (
+    Bar,
+    Bars,
+    Block,
+    Confusion,
+    Facts,
+    Film,
+    Films,
+    Folded,
+    Missing,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Text,
+)
+from covidcxr_tf.report.pictures import result_pictures
+from covidcxr_tf.report.run_folder import RunFolder, is_findings, with_people
+from covidcxr_tf.report.summary import FEW_FILMS, OVERALL, format_metric, summary_rows
+
+Metrics = Mapping[str, Any]
+EVALUATE = "covidcxr evaluate --model RUN --data MANIFEST --split test --out RUN/evaluation"
+AUDIT = "covidcxr audit --model RUN --data MANIFEST --out RUN/audit"
+#: Checks of the audit that belong beside an area, and what an honest model gives there.
+BESIDE = {
+    "lungs_hidden": "with the lungs blacked out",
+    "border_only": "from the border of the films alone",
+    "border_trained": "learned by a simple model from borders alone",
+    "metadata_only": "from age, sex, view and file type alone",
+}
+PER_CLASS = ("sensitivity", "specificity", "precision", "f1", "auroc", "auprc")
+HEADS = {"precision": "precision (PPV)", "f1": "F1", "auroc": "AUC", "auprc": "average precision"}
+FEW = 10  # films on the smaller side of an area, below which it is marked
+
+
+def result_section(run: RunFolder) -> Section:
+    """Return the figures of the test films (of the validation films where there are no others)."""
+    title = "Results"
+    if run.judged is None:
+        return Section("results", title, [Missing("No figures: the model has not been judged.", EVALUATE)])
+    split, metrics = run.judged
+    blocks: list[Block] = [Text(_said(run, split, metrics))]
+    if split != "test":
+        words = "No test predictions: these are validation films, which chose epoch and cut-off, so they flatter."
+        blocks.append(Missing(words, EVALUATE))
+    if "classes" not in metrics:
+        blocks.append(Table("Overlap with drawn masks", ("figure", "value (95 % interval)"), summary_rows(metrics)))
+    elif metrics.get("task") == "multilabel":
+        blocks += _findings(metrics)
+    else:
+        blocks += [honest_bars(run, metrics), *_reading(run, metrics), _overall(metrics), _per_class(metrics)]
+        caption = f"Films of the {split} set by true class (rows) and class called (columns)"
+        blocks.append(Confusion(caption, metrics["classes"], metrics["confusion"]))
+        blocks.append(_by_source(metrics))
+    pictures = result_pictures(run, split, metrics)
+    blocks += [Pictures(pictures)] if pictures else []
+    if split not in run.predictions:
+        blocks.append(Missing(f"No predictions of the {split} films: curves, subgroups and errors need them.", EVALUATE))
+    if split == "test" and "validation" in run.metrics:
+        rows = summary_rows(run.metrics["validation"])
+        blocks.append(Folded("Validation films", [Table("Validation films", ("figure", "value"), rows)]))
+    return Section("results", title, blocks)
+
+
+def honest_bars(run: RunFolder, metrics: Metrics) -> Bars:
+    """Return the area within each source, then the pooled one beside what needs no lungs."""
+    positive, rows = metrics["positive"], []
+    within = metrics.get("within_source", {})
+    for source, metric in within.items():
+        if metric.get("value") is None:
+            continue
+        counts = f"n = {metric['positives']} against {metric['rest']}"
+        few = min(metric["positives"], metric["rest"]) < FEW
+        note = counts + (f"; fewer than {FEW} films on a side: hardly a figure" if few else "")
+        rows.append(_bar(f"within {source}", metric, note, "few" if few else "first"))
+    if not rows:
+        why = "no source holds both" if within else "no source is given"
+        rows.append(Bar("within one source", None, None, "undefined", f"{why} {positive} and other films", "first"))
+    pooled = metrics["per_class"][positive]["auroc"]
+    rows.append(_bar("all sources pooled", pooled, "may partly tell hospitals apart" if len(within) > 1 else "", "pooled"))
+    for finding in (run.audit or {}).get("findings", []):
+        if finding["name"] in BESIDE and finding["value"] is not None:
+            rows.append(_bar(BESIDE[finding["name"]], finding, "audit; should be near 0.5", "shortcut"))
+    return Bars(
+        f"AUC of {positive} against the rest: without help of the hospital first, then pooled, then without any lung",
+        rows,
+        legend="0.5, the thin line: chance. Thick line: 95 % interval over patients.",
+    )
+
+
+def _bar(label: str, metric: Metrics, note: str, tone: str) -> Bar:
+    bounds = metric.get("ci95")
+    interval = (float(bounds[0]), float(bounds[1])) if bounds else None
+    return Bar(label, metric["value"], interval, format_metric(metric), note, tone)
+
+
+def _reading(run: RunFolder, metrics: Metrics) -> list[Block]:
+    """Return a sentence where the pooled area cannot be believed, and what an audit would add."""
+    blocks: list[Block] = []
+    pooled = metrics["per_class"][metrics["positive"]]["auroc"]
+    lower = (pooled.get("ci95") or [None])[0]
+    for source, metric in metrics.get("within_source", {}).items():
+        if lower is not None and metric.get("value") is not None and metric["value"] < lower:
+            words = (
+                f"Within {source}, where the hospital cannot help, the area is {metric['value']:.3f}; pooled over "
+                f"sources it seems to be {pooled['value']:.3f}. The first one is the one to believe"
+            )
+            small = min(metric["positives"], metric["rest"]) < FEW
+            blocks.append(Text(words + (", as far as so few films allow." if small else "."), "warn"))
+    if run.audit is None:
+        words = "No audit: what the border, hidden lungs and metadata alone reach stands nowhere beside the pooled figures."
+        blocks.append(Missing(words, AUDIT))
+    return blocks
+
+
+def _said(run: RunFolder, split: str, metrics: Metrics) -> str:
+    boot = metrics.get("bootstrap", {})
+    how = f"{boot.get('resamples')} resamples of patients, seed {boot.get('seed')}" if boot else "over patients"
+    origin = "" if split != "test" or run.metrics_from == "metrics.json" else f" (from {run.metrics_from})"
+    return f"{metrics['n']} {split} films of {metrics['patients']} patients{origin}. Intervals: 95 %, {how}."
+
+
+def _overall(metrics: Metrics) -> Table:
+    rows = []
+    for key, name in OVERALL.items():
+        metric = metrics.get(key)
+        if metric is not None:
+            rows.append((name, format_metric(metric), str(metric.get("kind", ""))))
+    note = " ".join(sorted({str(metrics[key]["note"]) + "." for key in OVERALL if metrics.get(key, {}).get("note")}))
+    return Table("All sources pooled", ("figure", "value (95 % interval)", "what it is"), rows, note=note)
+
+
+def _per_class(metrics: Metrics) -> Table:
+    rows = []
+    for name, found in metrics["per_class"].items():
+        rows.append((name, str(found["support"]), *(format_metric(found[key]) for key in PER_CLASS)))
+    head = ("class", "films", *(HEADS.get(key, key) for key in PER_CLASS))
+    return Table("Each class against the rest", head, rows, (1,))
+
+
+def _by_source(metrics: Metrics) -> Table:
+    rows = []
+    for source, found in metrics.get("by_source", {}).items():
+        support = ", ".join(f"{count} {label}" for label, count in found.get("support", {}).items() if count)
+        within = metrics.get("within_source", {}).get(source, found.get("auroc"))
+        cells = [format_metric(found.get(key)) for key in ("accuracy", "sensitivity", "specificity") if key in found]
+        rows.append((source, str(found["n"]), str(found["patients"]), support, format_metric(within), *cells))
+    head = ["source", "films", "patients", "labels", f"AUC of {metrics['positive']} inside", "accuracy"]
+    some = next(iter(metrics.get("by_source", {}).values()), {})
+    head += [f"{key} for {metrics['positive']}" for key in ("sensitivity", "specificity") if key in some]
+    return Table("Each source by itself", head, rows, (1, 2))
+
+
+def _findings(metrics: Metrics) -> list[Block]:
+    rows = [
+        (name.replace("_", " "), str(found["support"]), str(found["rest"]), *(format_metric(found[k]) for k in ("auroc", "auprc")))
+        for name, found in metrics["per_class"].items()
+    ]  # fmt: skip
+    means = [(OVERALL[key], format_metric(metrics[key]), str(metrics[key].get("kind", ""))) for key in ("auroc", "auprc")]
+    return [
+        Table("Mean over findings", ("figure", "value (95 % interval)", "what it is"), means),
+        Table("Each finding against its absence", ("finding", "films with", "without", "AUC", "average precision"), rows, (1, 2)),
+    ]  # fmt: skip
+
+
+def trust_section(run: RunFolder) -> Section:
+    """Return calibration, cut-off, decision and subgroups."""
+    title = "Calibration, cut-off and subgroups"
+    if run.judged is None or "per_class" not in run.judged[1] or run.judged[1].get("task") == "multilabel":
+        return Section("trust", title, [])
+    metrics = run.judged[1]
+    facts, note = _class_facts(run, metrics)
+    blocks: list[Block] = [Facts(_cut_off(metrics, facts))]
+    if note:
+        blocks.append(Text(note, "note"))
+    blocks += _points(metrics, facts)
+    blocks += _subgroups(run, metrics)
+    return Section("trust", title, blocks)
+
+
+def _class_facts(run: RunFolder, metrics: Metrics) -> tuple[Metrics, str]:
+    """Return calibration, operating points and decision: of ``metrics.json``, else computed of the predictions."""
+    if "calibration" in metrics:
+        return metrics, ""
+    table = run.table
+    if table is None:
+        return {}, ""
+    scores, is_positive = one_against_rest(table, metrics["positive"])
+    found = class_facts(scores, is_positive, table["patient_id"].to_numpy(object), metrics.get("threshold"))
+    return found, "metrics.json is of an older version: computed for this report from the run's predictions."
+
+
+def _cut_off(metrics: Metrics, facts: Metrics) -> list[tuple[str, str]]:
+    threshold, origin = metrics.get("threshold"), str(metrics.get("threshold_from", ""))
+    called = f"{metrics['positive']} from {threshold:.4f} on" if threshold is not None else "the most probable class"
+    rows = [("Called", called), ("Cut-off from", origin if origin and origin != "argmax" else "no cut-off")]
+    rows += [("Calibration error (ECE)", format_metric(metrics["ece"])), ("Brier score", format_metric(metrics["brier"]))]
+    calibration = facts.get("calibration", {})
+    for key, words in (("slope", "Calibration slope (1 is right)"), ("intercept", "Calibration intercept (0 is right)")):
+        if key in calibration:
+            rows.append((words, format_metric(calibration[key], 2)))
+    better = facts.get("decision", {}).get("better")
+    if better is not None:
+        ranges = ", ".join(f"{low:.2f} to {high:.2f}" for low, high in better) or "nowhere"
+        rows.append(("Better than acting on all or none", f"for probabilities to act from: {ranges}"))
+    if metrics.get("recalibration"):
+        rows.append(("Recalibrated", ", ".join(f"{k} {v}" for k, v in metrics["recalibration"].items() if v is not None)))
+    return rows
+
+
+def _points(metrics: Metrics, facts: Metrics) -> list[Block]:
+    points = facts.get("operating_points") or []
+    if not points:
+        return []
+    keys = [key for key in ("sensitivity", "specificity", "ppv", "npv") if key in points[0]]
+    rows = [(f"{point['threshold']:.4g}", *(format_metric(point[key]) for key in keys)) for point in points]
+    share = metrics.get("prevalence")
+    note = "" if share is None else f"PPV and NPV at a stated prevalence of {share:g}."
+    return [Table(f"Calling {metrics['positive']} from a cut-off on", ("cut-off", *keys), rows, note=note)]
+
+
+def _subgroups(run: RunFolder, metrics: Metrics) -> list[Block]:
+    found, table = metrics.get("subgroups"), run.table
+    if not found:
+        if table is None:
+            return []
+        found = subgroup_rows(with_people(run, table), metrics["positive"], metrics.get("threshold"))
+    rows = [
+        (
+            "all films" if row["by"] == "all" else f"{row['by']}: {row['group']}",
+            f"{row['positives']} + {row['negatives']}",
+            *(format_metric(row[key]) for key in ("auroc", "sensitivity", "specificity")),
+            "few" if row["small"] else "",
+        )
+        for row in found
+    ]
+    head = ("group", "films with + without", "AUC", "sensitivity", "specificity", "")
+    note = "AUC: interval over patients (Obuchowski). 'few': fewer than ten patients on a side."
+    blocks: list[Block] = [Table(f"Subgroups: {metrics['positive']} against the rest", head, rows, (1,), note)]
+    if not {str(row["by"]) for row in found} & {"sex", "age", "view"}:
+        blocks.append(Missing("No subgroups by sex, age and view: the run's predictions and manifest do not tell them.", EVALUATE))
+    return blocks
+
+
+def worst_errors(run: RunFolder, count: int) -> list[dict[str, Any]]:
+    """Return the films that were called wrongly with the most confidence.
+
+    Parameters
+    ----------
+    run : RunFolder
+    count : int
+        At most so many.
+
+    Returns
+    -------
+    list of dict
+        ``path``, ``source``, ``label``, ``called``, ``confidence`` (probability of the class called), most confident
+        first. Of masks: ``dice`` in place of the last three, lowest first. Empty for a model of findings.
+    """
+    table = run.table
+    if table is None or is_findings(table):
+        return []
+    if "dice" in table:
+        lowest = table.assign(dice=pd.to_numeric(table["dice"])).sort_values("dice", kind="stable").head(count)
+        return [{key: row.get(key, "") for key in ("path", "source", "label", "dice")} for row in lowest.to_dict("records")]
+    if "predicted" not in table:
+        return []
+    chances = table[[f"prob_{name}" for name in class_names(table)]].to_numpy(np.float64)
+    column = {name: number for number, name in enumerate(class_names(table))}
+    called = [column[name] for name in table["predicted"]]
+    wrong = table.assign(confidence=chances[np.arange(len(table)), called])
+    wrong = wrong[wrong["predicted"] != wrong["label"]].sort_values("confidence", ascending=False, kind="stable")
+    return [
+        {"path": row["path"], "source": row.get("source", ""), "label": row["label"], "called": row["predicted"], "confidence": row["confidence"]}
+        for row in wrong.head(count).to_dict("records")
+    ]  # fmt: skip
+
+
+def failure_section(run: RunFolder, count: int, pictures: Mapping[str, Picture], why: str = "") -> Section:
+    """Return the worst errors, each with its picture where one was made; `why` says why not."""
+    title = "Where it was wrong"
+    if run.task == "multilabel":
+        return Section("failures", title, [Text("Findings are judged one by one: there is no single worst error.", "note")])
+    errors = worst_errors(run, count)
+    if not errors:
+        if run.table is None:
+            return Section("failures", title, [Missing("No predictions: no errors to show.", EVALUATE)])
+        return Section("failures", title, [Text("No film was called wrongly.")])
+    if "dice" in errors[0]:
+        words = "The films whose found lungs differ most from the drawn ones."
+    else:
+        table = run.table
+        assert table is not None
+        wrong = int((table["predicted"] != table["label"]).sum())
+        words = f"{wrong} of {len(table)} films were called wrongly. Those that the model was most sure of:"
+    blocks: list[Block] = [Text(words)]
+    if why:
+        blocks.append(Text(why, "note"))
+    return Section("failures", title, [*blocks, Films([_film(run, error, pictures) for error in errors])])
+
+
+def _film(run: RunFolder, error: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Film:
+    words = [("truth", str(error["label"]))]
+    if "dice" in error:
+        words = [("Dice", f"{error['dice']:.3f}"), *words]
+    else:
+        words += [("called", f"{error['called']}, probability {error['confidence']:.3f}")]
+    if error["source"]:
+        words.append(("source", str(error["source"])))
+    return Film(run.names.film(error["path"]), words, pictures.get(error["path"]))
+
+
+def few_films(metrics: Metrics) -> bool:
+    """Return whether the smallest class is too small for its intervals."""
+    support: Sequence[int] = [entry["support"] for entry in metrics.get("per_class", {}).values()]
+    return bool(support) and min(support) < FEW_FILMS
