@@ -77,6 +77,8 @@ class LoadedModel:
         ``classification`` or ``multilabel``.
     threshold : float or None
         Cut-off on the probability of `positive`, chosen on validation films; two classes only.
+    temperature : float
+        Logits are divided by it; fitted on validation films, 1 where it was not.
     name, arch, path
         Which model this is.
     lungs : LungFinder or None
@@ -99,6 +101,7 @@ class LoadedModel:
         self.name = str(facts.get("name", path.stem))
         self.arch = str(facts.get("arch", ""))
         self.threshold: float | None = facts.get("threshold")
+        self.temperature = float(facts.get("temperature") or 1.0)
         self.films_at_once = max(1, PIXELS_AT_ONCE // self.image.size**2)
         reference = facts.get("reference_histogram")
         self.reference = None if reference is None else np.asarray(reference, dtype=np.int64)
@@ -158,7 +161,7 @@ class LoadedModel:
         """
         found = self._call(batch.astype(np.float32))
         logits, means = (found, None) if self.gate is None else found
-        probabilities = to_probabilities(np.asarray(logits, np.float64), self.task)
+        probabilities = to_probabilities(np.asarray(logits, np.float64) / self.temperature, self.task)
         return probabilities, None if self.gate is None else self.gate.score(np.asarray(means))
 
     def decide(self, probabilities: np.ndarray | Sequence[float]) -> str:

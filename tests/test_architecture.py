@@ -32,7 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("explain", "export"),
     ("report", "audit", "serving", "dicom"),
     ("judging", "run", "doctor", "biomarker_study"),
-    ("audit_films",),
+    ("audit_films", "report_gallery"),
     ("recipes",),
     ("cli",),
     ("__main__",),

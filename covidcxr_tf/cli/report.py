@@ -14,7 +14,9 @@ GALLERY = 8
 @click.argument("run", metavar="RUN")
 @click.option("--out", metavar="FILE.html", help="The page; by default RUN/report.html.")
 @click.option("--audit", metavar="DIR", help="Folder of `covidcxr audit`, or audit.json; by default RUN/audit.")
-@click.option("--anonymous", is_flag=True, help="Films by hashes, sources by letters, no films unless --gallery is given.")
+@click.option(
+    "--anonymous", is_flag=True, help="Films by hashes, sources by letters, no films unless --gallery is given."
+)
 @click.option(
     "--gallery",
     type=click.IntRange(0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from covidcxr_tf.models.files import kind_of, model_digest, read_facts, save_mod
 from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.predict import decide, predictions_table, to_probabilities
 from covidcxr_tf.recipes.datasets import Datasets
+from covidcxr_tf.recipes.trust import build_step, gate_facts, gate_layer, temperature_facts
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_judgement
 from covidcxr_tf.train.loop import Job
 from covidcxr_tf.train.run_dir import RunDir
-from covidcxr_tf.train.validation import build_eval_step, evaluate_batches
+from covidcxr_tf.train.validation import evaluate_batches
 
 
 def model(config: Config, *, synchronized: bool = False, normalise: Normalisation | None = None) -> keras.Model:
@@ -100,28 +102,38 @@ def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:
     """Write predictions, metrics, figures and card of a trained classifier, and return the metrics.
 
     The validation films are those of the split, also where other ones were drawn in each epoch (`Datasets.judged`).
-    The cut-off between two classes is chosen on validation films, by Youden's index, stored with the model, and used
-    unchanged on the test films.
+    Probabilities are at the temperature that fits the validation films. The cut-off between two classes is chosen on
+    validation films, by Youden's index, stored with the model, and used unchanged on the test films. The gate is
+    fitted on the training films as they are, which costs one more pass over them without gradients.
     """
-    step = build_eval_step(job.model, job.loss, dense=False)
-    tables: dict[str, pd.DataFrame] = {}
+    layer = gate_layer(config, job.model)
+    step = build_step(job.model, job.loss, layer)
+    columns = int(job.model.output_shape[-1])
+    rows, outputs = {}, {}
     for split, batches in sets.judged.items():
-        rows, _, logits, _ = evaluate_batches(step, batches, job.strategy)
-        films = sets.manifest_of(rows)
-        tables[split] = predictions_table(films, to_probabilities(logits, config.task), config.class_names, config.task)
-    return write_tables(config, job, tables)
+        rows[split], _, outputs[split], _ = evaluate_batches(step, batches, job.strategy)
+    facts = gate_facts(step, sets, job.strategy, layer, outputs["validation"][:, columns:], columns)
+
+    def table(split: str, temperature: float) -> pd.DataFrame:
+        probabilities = to_probabilities(outputs[split][:, :columns] / temperature, config.task)
+        return predictions_table(sets.manifest_of(rows[split]), probabilities, config.class_names, config.task)
+
+    facts |= temperature_facts(table("validation", 1.0), config)
+    return write_tables(config, job, {split: table(split, facts.get("temperature", 1.0)) for split in rows}, facts)
 
 
-def write_tables(config: Config, job: Job, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Store the cut-off with the model, then write the judgement of its predictions tables."""
-    facts = read_facts(job.run.model)
+def write_tables(
+    config: Config, job: Job, tables: dict[str, pd.DataFrame], learned: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Store the cut-off and what else was learned with the model, then write the judgement of its tables."""
+    facts = read_facts(job.run.model) | dict(learned or {})
     if len(config.class_names) == 2 and config.task == "classification":
         if config.data.redraw_validation:
             cut = {"threshold": None, "threshold_from": "none: every validation film was trained on in other epochs"}
         else:
             cut = cut_off(tables["validation"], config.positive_class)
         facts |= cut
-        save_model(job.model, job.run.model, facts)
+    save_model(job.model, job.run.model, facts)
     return write_judgement(config, job.run, tables, facts | {"sha256": model_digest(job.run.model)})
 
 

@@ -88,8 +88,11 @@ def build_card(
         "split_digest": facts.get("split_digest"),
         "config_digest": facts.get("config_digest"),
         "facts": {
-            key: value for key, value in facts.items() if key not in (*KNOWN, "image", "split_digest", "config_digest")
+            key: value
+            for key, value in facts.items()
+            if key not in (*KNOWN, "image", "split_digest", "config_digest", "gate")
         },
+        "gate": _gate(facts.get("gate")),
         "metrics": judged or None,
         "limits": [*limits, *dict.fromkeys(own), *([SYNTHETIC] if facts.get("synthetic") else [REAL]), *LIMITS],
     }
@@ -105,6 +108,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         ("Config", f"digest `{card['config_digest']}`" if card["config_digest"] else ""),
         ("Split", f"digest `{card['split_digest']}`" if card["split_digest"] else ""),
         ("Input", _settings(card["image"])),
+        ("Temperature", _temperature(card["facts"])),
+        ("Gate", _settings(card["gate"])),
         ("Made with", model["made_with"]),
     ]
     lines += _table(("", ""), [row for row in rows if row[1]])
@@ -123,6 +128,17 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 def _parts(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the documents of single splits inside one that has no figures itself."""
     return [] if "n" in metrics else [part for part in metrics.values() if isinstance(part, Mapping)]
+
+
+def _gate(gate: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a reader wants of the gate: its arrays stay with the model."""
+    wanted = ("kind", "layer", "films", "percentile", "limit")
+    return None if gate is None else {name: gate[name] for name in wanted if name in gate}
+
+
+def _temperature(facts: Mapping[str, Any]) -> str:
+    value = facts.get("temperature")
+    return "" if value is None else f"{value:.3f} ({facts.get('temperature_from', 'origin unknown')})"
 
 
 def _settings(image: Mapping[str, Any] | None) -> str:

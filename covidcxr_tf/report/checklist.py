@@ -43,7 +43,9 @@ def answers(run: RunFolder, failures: bool = True) -> dict[str, Known]:
     """Return key of `checklist_items` -> answer, for what the run's files tell; other keys are left out."""
     found = {**_about_model(run), **_about_data(run), **_about_results(run)}
     if failures and run.table is not None and run.task != "multilabel":
-        found["failures"] = Known("The most confident errors: 'Where it was wrong'. Why they came about is for a person to say.", False)
+        found["failures"] = Known(
+            "The most confident errors: 'Where it was wrong'. Why they came about is for a person to say.", False
+        )
     return {key: answer for key, answer in found.items() if answer.words}
 
 
@@ -69,14 +71,18 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
         output = f"Probabilities of {', '.join(card.get('classes', []))}." if card.get("classes") else ""
         found["output"] = Known(f"{output} Called {_called(card)}.".strip())
         found["identify"] = Known(f"Deep learning, {model.get('what', '')}; the title is for a person.", False)
-        found["architecture"] = Known(f"{model.get('arch')}, {model.get('compat')}: 'The model'; the network is in model.keras.")
+        found["architecture"] = Known(
+            f"{model.get('arch')}, {model.get('compat')}: 'The model'; the network is in model.keras."
+        )
     if config:
         image = config.get("image", {})
         found["pixels"] = Known(
             f"{image.get('size')} px, channels {' + '.join(image.get('channels', []))}, lungs {image.get('lungs')}; each "
             "setting with its source under 'Training', and the pixel path lies in the package."
         )
-        found["initial"] = Known(f"model.init = {run.names.setting(config.get('model', {}).get('init', ''))}, seed {config.get('seed')}.")
+        found["initial"] = Known(
+            f"model.init = {run.names.setting(config.get('model', {}).get('init', ''))}, seed {config.get('seed')}."
+        )
         found["training"] = Known(
             f"{train.get('optimizer')}, learning rate {train.get('learning_rate')}, batch {train.get('batch_size')}, loss "
             f"{train.get('loss')}, at most {train.get('epochs')} epochs; augmentation and all other values under 'Training'."
@@ -85,9 +91,16 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
         found["imbalance"] = Known(f"Class weights: {train.get('class_weights')}.")
         found["protocol"] = Known("All settings with their sources: 'Training'.", False)
     if environment:
-        packages = ", ".join(f"{name} {version}" for name, version in (environment.get("packages") or {}).items() if version)
-        found["software"] = Known(f"covidcxr_tf {environment.get('covidcxr_tf')}, Python {environment.get('python')}, {packages}.")
-        found["code"] = Known(f"covidcxr_tf {environment.get('covidcxr_tf')} (Apache-2.0); where model and data are to be had is for a person.", False)
+        packages = ", ".join(
+            f"{name} {version}" for name, version in (environment.get("packages") or {}).items() if version
+        )
+        found["software"] = Known(
+            f"covidcxr_tf {environment.get('covidcxr_tf')}, Python {environment.get('python')}, {packages}."
+        )
+        found["code"] = Known(
+            f"covidcxr_tf {environment.get('covidcxr_tf')} (Apache-2.0); where model and data are to be had is for a person.",
+            False,
+        )
     if any(part.folder.name.startswith("member") for part in run.parts):
         found["ensemble"] = Known(f"Mean of logits of {len(run.parts)} members: 'Members'.")
     elif run.task == "classification" and not run.parts:
@@ -108,28 +121,43 @@ def _about_data(run: RunFolder) -> dict[str, Known]:
     splits = {str(name): len(rows) for name, rows in split.groupby("split")}
     counted = ", ".join(f"{count} {name}" for name, count in splits.items())
     if places:
-        found["sources"] = Known(f"Sources: {', '.join(places)} ('Data and split'); their dates, and why these, are for a person.", False)
+        found["sources"] = Known(
+            f"Sources: {', '.join(places)} ('Data and split'); their dates, and why these, are for a person.", False
+        )
         found["setting"] = Known(f"{len(places)} sources, by name only: 'Data and split'.", False)
     patients = split["patient_id"].nunique()
     shared = int((split.groupby("patient_id")["split"].nunique() > 1).sum())
-    found["flow"] = Known(f"{len(split)} films of {patients} patients were used ({counted}); whom the sources left out is not known.", False)
+    found["flow"] = Known(
+        f"{len(split)} films of {patients} patients were used ({counted}); whom the sources left out is not known.",
+        False,
+    )
     data = (run.config or {}).get("data", {})
-    how = f" by ratios {data.get('ratios')} unless the manifest has splits, seed {(run.config or {}).get('seed')}" if data else ""
+    how = (
+        f" by ratios {data.get('ratios')} unless the manifest has splits, seed {(run.config or {}).get('seed')}"
+        if data
+        else ""
+    )
     found["partition"] = Known(f"{counted} films{how}: 'Data and split'.")
     level = "Patient" if not shared else f"Meant: patient; but {shared} patients stand in several splits"
     found["disjoint"] = Known(f"{level}.")
     counts = split.groupby(["split", "label"]).size()
     found["events"] = Known("; ".join(f"{part}: {label} {number}" for (part, label), number in counts.items()) + ".")
-    found["characteristics"] = Known("Labels and sources by split: 'Data and split'; age, sex and disease severity are for a person.", False)
+    found["characteristics"] = Known(
+        "Labels and sources by split: 'Data and split'; age, sex and disease severity are for a person.", False
+    )
     taken = (run.card or {}).get("facts", {}).get("class_labels")
     if taken:
         words = "; ".join(f"{name} = {' or '.join(labels)}" for name, labels in taken.items())
-        found["outcome"] = Known(f"Classes by the manifest's labels ({words}); how these came about is for a person.", False)
+        found["outcome"] = Known(
+            f"Classes by the manifest's labels ({words}); how these came about is for a person.", False
+        )
     if run.synthetic:
         found["deidentified"] = Known("The films are drawn by a program: there are no patients.")
         found["ethics"] = Known("The films are drawn by a program: there are no patients.")
     elif run.names.anonymous:
-        found["deidentified"] = Known("In this page: keyed hashes for films, letters for sources. In the data: for a person.", False)
+        found["deidentified"] = Known(
+            "In this page: keyed hashes for films, letters for sources. In the data: for a person.", False
+        )
     return found
 
 
@@ -145,15 +173,25 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
     test = split == "test"
     main = metrics.get("auroc") or metrics.get("dice")
     name = "AUC" if "auroc" in metrics else "Dice"
-    found["performance"] = Known(f"{name} {format_metric(main)} on {metrics['n']} {split} films; all figures under 'Results'.", test)
+    found["performance"] = Known(
+        f"{name} {format_metric(main)} on {metrics['n']} {split} films; all figures under 'Results'.", test
+    )
     if test:
-        found["internal"] = Known(f"{metrics['n']} test films of {metrics['patients']} patients, of the same sources as the training films.")
-    words = "By hand of the intervals: the smallest class has few films." if few_films(metrics) else "Intervals show what the number of films allows."
+        found["internal"] = Known(
+            f"{metrics['n']} test films of {metrics['patients']} patients, of the same sources as the training films."
+        )
+    words = (
+        "By hand of the intervals: the smallest class has few films."
+        if few_films(metrics)
+        else "Intervals show what the number of films allows."
+    )
     found["size"] = Known(f"{metrics['n']} {split} films; no size was planned. {words}", False)
     if "by_source" in metrics:
         found["clusters"] = Known(f"Each of {len(metrics['by_source'])} sources by itself: 'Results'.")
     if "per_class" in metrics and metrics.get("task") != "multilabel":
-        found["fairness"] = Known("Figures by subgroup: 'Calibration, cut-off and subgroups'; no step of training sees to fairness.", False)
+        found["fairness"] = Known(
+            "Figures by subgroup: 'Calibration, cut-off and subgroups'; no step of training sees to fairness.", False
+        )
         found["threshold"] = Known(f"Called {_called(run.card or metrics)}.")
     if metrics.get("recalibration"):
         found["updating"] = Known("Recalibrated on labelled films: 'Calibration, cut-off and subgroups'.")
@@ -162,8 +200,12 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
     if run.audit is not None:
         counted = ", ".join(f"{count} {kind}" for kind, count in run.audit["verdicts"].items() if count)
         found["robust"] = Known(f"Audit ({counted}): changes of the film, hidden lungs, borders, metadata, sources.")
-        found["heat"] = Known("Grad-CAM; share of heat inside the lungs in the audit; `covidcxr explain` for single films.")
-        found["interpretation"] = Known("The audit says how far the figures may be told hospitals apart; the rest is for a person.", False)
+        found["heat"] = Known(
+            "Grad-CAM; share of heat inside the lungs in the audit; `covidcxr explain` for single films."
+        )
+        found["interpretation"] = Known(
+            "The audit says how far the figures may be told hospitals apart; the rest is for a person.", False
+        )
         found["quality"] = Known("Duplicates, patients in several splits, metadata: 'Audit'.", False)
     return found
 

@@ -105,7 +105,9 @@ TRIPOD = (
     Item("18f", "Open science", "Where the code is", "code"),
     Item("19", "Involvement", "How patients and the public had a part"),
     Item("20a", "Results: participants", "Flow of participants, with and without the outcome", "flow"),
-    Item("20b", "Results: participants", "Who they are, overall and by source, with what is missing", "characteristics"),
+    Item(
+        "20b", "Results: participants", "Who they are, overall and by source, with what is missing", "characteristics"
+    ),
     Item("20c", "Results: participants", "Evaluation against development data: important predictors"),
     Item("21", "Results: development", "Participants and outcomes in each analysis", "events"),
     Item("22", "Results: specification", "The whole model, so that others can predict with it", "architecture"),

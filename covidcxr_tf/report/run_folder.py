@@ -284,7 +284,10 @@ def _lineage(model: Path) -> list[Document]:
     except (OSError, ValueError, zipfile.BadZipFile, KeyError) as cause:
         raise DataError(f"the model file cannot be read: {cause}", where=model) from cause
     return [
-        {**{key: record.get(key) for key in ("name", "config_digest", "split_digest")}, "patients": len(record["patients"])}
+        {
+            **{key: record.get(key) for key in ("name", "config_digest", "split_digest")},
+            "patients": len(record["patients"]),
+        }
         for record in records
     ]
 

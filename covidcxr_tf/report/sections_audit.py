@@ -8,7 +8,7 @@ from typing import Any
 from covidcxr_tf.report.audit_page import number
 from covidcxr_tf.report.blocks import Bar, Block, Finding, Findings, Missing, Section, Text
 from covidcxr_tf.report.run_folder import RunFolder
-from covidcxr_tf.report.sections_results import AUDIT
+from covidcxr_tf.report.sections_results import AUDIT, audit_is_of
 
 TITLE = "Audit: disease, or something else?"
 VERDICTS = ("pass", "warn", "fail", "not applicable")
@@ -21,18 +21,24 @@ def audit_section(run: RunFolder) -> Section:
     audit = run.audit
     model = audit.get("model", {})
     blocks: list[Block] = []
-    own = (run.card or {}).get("model", {}).get("sha256")
-    if own and model.get("sha256") and own != model["sha256"]:
+    same = audit_is_of(run)
+    if same is False:
+        own = str((run.card or {})["model"]["sha256"])
         blocks.append(Text(f"This audit is of another model file ({model['sha256'][:12]}, not {own[:12]}).", "warn"))
-    elif not own:
-        blocks.append(Text("Whether this audit is of this very model cannot be told: the run names no model file.", "note"))
+    elif same is None:
+        blocks.append(
+            Text("Whether this audit is of this very model cannot be told: the run names no model file.", "note")
+        )
     counted = ", ".join(f"{count} {name}" for name, count in audit["verdicts"].items() if count)
     words = f"{counted}: {audit['films']} films of {audit['patients']} patients"
     if audit.get("split"):
         words += f", split {audit['split']}"
     if audit.get("films_of_split", audit["films"]) > audit["films"]:
         words += f", drawn from {audit['films_of_split']}"
-    blocks += [Text(f"{words}. Class: {audit.get('positive')}."), Findings([_finding(run, one) for one in audit["findings"]])]
+    blocks += [
+        Text(f"{words}. Class: {audit.get('positive')}."),
+        Findings([_finding(run, one) for one in audit["findings"]]),
+    ]
     if audit.get("note"):
         blocks.append(Text(f"{str(audit['note'])[:1].upper()}{str(audit['note'])[1:]}.", "note"))
     return Section("audit", TITLE, blocks)

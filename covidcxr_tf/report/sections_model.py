@@ -64,7 +64,9 @@ def data_section(run: RunFolder) -> Section:
     data = {key: run.names.setting(value) for key, value in (run.card or {}).get("data", {}).items()}
     blocks += [Facts([(key, _words(value)) for key, value in data.items()])] if data else []
     if run.split is None:
-        blocks.append(Missing("No split.csv: which film was in which split is not known.", "covidcxr train --out RUN ..."))
+        blocks.append(
+            Missing("No split.csv: which film was in which split is not known.", "covidcxr train --out RUN ...")
+        )
         return Section("data", "Data and split", blocks)
     split = run.split
     blocks.append(_counts(split))

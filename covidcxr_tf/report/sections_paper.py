@@ -31,18 +31,26 @@ def paper_section(run: RunFolder) -> Section:
         return Section("paper", TITLE, [Text("No paper of the five is behind this run.", "note")])
     paper = load_paper(key)
     about = f"{paper.authors}: {paper.title}. {paper.journal}, {paper.year}."
-    whole = Missing("All numbers that the paper prints, experiment by experiment.", f"covidcxr reproduce {key} --data MANIFEST")
+    whole = Missing(
+        "All numbers that the paper prints, experiment by experiment.", f"covidcxr reproduce {key} --data MANIFEST"
+    )
     if run.judged is None:
         return Section("paper", TITLE, [Text(about), whole])
     split, metrics = run.judged
     rows = [_row(paper.fact(fact), metric) for fact, metric in answered(run, metrics, paper)]
     blocks: list[Block] = [Text(about)]
     if not rows:
-        return Section("paper", TITLE, [*blocks, Text("The paper prints no number that this run answers.", "note"), whole])
+        return Section(
+            "paper", TITLE, [*blocks, Text("The paper prints no number that this run answers.", "note"), whole]
+        )
     blocks.append(Text(_data_differ(run, split, metrics), "warn"))
     head = ("what the paper calls it", "where", "printed", "measured (95 % interval)", "difference")
     blocks.append(Table("Printed and measured", head, rows, (4,)))
-    blocks += [Text(note.text, "note") for note in paper.notes if set(note.facts) & {f for f, _ in answered(run, metrics, paper)}]
+    blocks += [
+        Text(note.text, "note")
+        for note in paper.notes
+        if set(note.facts) & {f for f, _ in answered(run, metrics, paper)}
+    ]
     return Section("paper", TITLE, [*blocks, whole])
 
 
@@ -141,7 +149,9 @@ def _row(fact: Fact, metric: Metrics) -> tuple[str, ...]:
     if metric.get("ci95"):
         measured["ci95"] = [scale * bound for bound in metric["ci95"]]
     digits = 1 if fact.unit == "%" else 3
-    printed = f"{fact.sign}{fact.printed}{unit}" + (f" ({fact.ci95[0]:g} to {fact.ci95[1]:g}: {fact.interval})" if fact.ci95 else "")
+    printed = f"{fact.sign}{fact.printed}{unit}" + (
+        f" ({fact.ci95[0]:g} to {fact.ci95[1]:g}: {fact.interval})" if fact.ci95 else ""
+    )
     difference = f"{measured['value'] - fact.value:+.{digits}f}{unit}"
     shown = format_metric(measured, digits) + unit
     return fact.what, fact.locator, printed, shown, difference

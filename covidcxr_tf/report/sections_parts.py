@@ -37,7 +37,10 @@ def parts_section(run: RunFolder) -> Section | None:
         blocks.append(Table("Key figures of each part", [head[column] for column in used], shown, (2,)))
     blocks += _spread(run.folds)
     blocks += folded
-    blocks += [Missing(f"{name} has no figures: it has not finished.", "covidcxr train --resume --out RUN ...") for name in unfinished]
+    blocks += [
+        Missing(f"{name} has no figures: it has not finished.", "covidcxr train --resume --out RUN ...")
+        for name in unfinished
+    ]
     return Section("parts", title, blocks)
 
 

@@ -68,7 +68,9 @@ def result_section(run: RunFolder) -> Section:
     pictures = result_pictures(run, split, metrics)
     blocks += [Pictures(pictures)] if pictures else []
     if split not in run.predictions:
-        blocks.append(Missing(f"No predictions of the {split} films: curves, subgroups and errors need them.", EVALUATE))
+        blocks.append(
+            Missing(f"No predictions of the {split} films: curves, subgroups and errors need them.", EVALUATE)
+        )
     if split == "test" and "validation" in run.metrics:
         rows = summary_rows(run.metrics["validation"])
         blocks.append(Folded("Validation films", [Table("Validation films", ("figure", "value"), rows)]))
@@ -90,15 +92,25 @@ def honest_bars(run: RunFolder, metrics: Metrics) -> Bars:
         why = "no source holds both" if within else "no source is given"
         rows.append(Bar("within one source", None, None, "undefined", f"{why} {positive} and other films", "first"))
     pooled = metrics["per_class"][positive]["auroc"]
-    rows.append(_bar("all sources pooled", pooled, "may partly tell hospitals apart" if len(within) > 1 else "", "pooled"))
+    rows.append(
+        _bar("all sources pooled", pooled, "may partly tell hospitals apart" if len(within) > 1 else "", "pooled")
+    )
     for finding in (run.audit or {}).get("findings", []):
         if finding["name"] in BESIDE and finding["value"] is not None:
-            rows.append(_bar(BESIDE[finding["name"]], finding, "audit; should be near 0.5", "shortcut"))
+            note = "audit; near 0.5 is right" + ("" if audit_is_of(run) is not False else "; of another model file")
+            rows.append(_bar(BESIDE[finding["name"]], finding, note, "shortcut"))
     return Bars(
         f"AUC of {positive} against the rest: without help of the hospital first, then pooled, then without any lung",
         rows,
         legend="0.5, the thin line: chance. Thick line: 95 % interval over patients.",
     )
+
+
+def audit_is_of(run: RunFolder) -> bool | None:
+    """Return whether the audit is of this very model file; None where that cannot be told."""
+    asked = (run.audit or {}).get("model", {}).get("sha256")
+    own = (run.card or {}).get("model", {}).get("sha256")
+    return None if not asked or not own else bool(asked == own)
 
 
 def _bar(label: str, metric: Metrics, note: str, tone: str) -> Bar:
@@ -116,12 +128,15 @@ def _reading(run: RunFolder, metrics: Metrics) -> list[Block]:
         if lower is not None and metric.get("value") is not None and metric["value"] < lower:
             words = (
                 f"Within {source}, where the hospital cannot help, the area is {metric['value']:.3f}; pooled over "
-                f"sources it seems to be {pooled['value']:.3f}. The first one is the one to believe"
+                f"sources it seems to be {pooled['value']:.3f}. "
             )
             small = min(metric["positives"], metric["rest"]) < FEW
-            blocks.append(Text(words + (", as far as so few films allow." if small else "."), "warn"))
+            few = "With so few films inside one source, nobody knows whether the model tells the disease."
+            blocks.append(Text(words + (few if small else "The first one is the one to believe."), "warn"))
     if run.audit is None:
-        words = "No audit: what the border, hidden lungs and metadata alone reach stands nowhere beside the pooled figures."
+        words = (
+            "No audit: what the border, hidden lungs and metadata alone reach stands nowhere beside the pooled figures."
+        )
         blocks.append(Missing(words, AUDIT))
     return blocks
 
@@ -169,7 +184,9 @@ def _findings(metrics: Metrics) -> list[Block]:
         (name.replace("_", " "), str(found["support"]), str(found["rest"]), *(format_metric(found[k]) for k in ("auroc", "auprc")))
         for name, found in metrics["per_class"].items()
     ]  # fmt: skip
-    means = [(OVERALL[key], format_metric(metrics[key]), str(metrics[key].get("kind", ""))) for key in ("auroc", "auprc")]
+    means = [
+        (OVERALL[key], format_metric(metrics[key]), str(metrics[key].get("kind", ""))) for key in ("auroc", "auprc")
+    ]
     return [
         Table("Mean over findings", ("figure", "value (95 % interval)", "what it is"), means),
         Table("Each finding against its absence", ("finding", "films with", "without", "AUC", "average precision"), rows, (1, 2)),
@@ -207,9 +224,15 @@ def _cut_off(metrics: Metrics, facts: Metrics) -> list[tuple[str, str]]:
     threshold, origin = metrics.get("threshold"), str(metrics.get("threshold_from", ""))
     called = f"{metrics['positive']} from {threshold:.4f} on" if threshold is not None else "the most probable class"
     rows = [("Called", called), ("Cut-off from", origin if origin and origin != "argmax" else "no cut-off")]
-    rows += [("Calibration error (ECE)", format_metric(metrics["ece"])), ("Brier score", format_metric(metrics["brier"]))]
+    rows += [
+        ("Calibration error (ECE)", format_metric(metrics["ece"])),
+        ("Brier score", format_metric(metrics["brier"])),
+    ]
     calibration = facts.get("calibration", {})
-    for key, words in (("slope", "Calibration slope (1 is right)"), ("intercept", "Calibration intercept (0 is right)")):
+    for key, words in (
+        ("slope", "Calibration slope (1 is right)"),
+        ("intercept", "Calibration intercept (0 is right)"),
+    ):
         if key in calibration:
             rows.append((words, format_metric(calibration[key], 2)))
     better = facts.get("decision", {}).get("better")
@@ -217,7 +240,9 @@ def _cut_off(metrics: Metrics, facts: Metrics) -> list[tuple[str, str]]:
         ranges = ", ".join(f"{low:.2f} to {high:.2f}" for low, high in better) or "nowhere"
         rows.append(("Better than acting on all or none", f"for probabilities to act from: {ranges}"))
     if metrics.get("recalibration"):
-        rows.append(("Recalibrated", ", ".join(f"{k} {v}" for k, v in metrics["recalibration"].items() if v is not None)))
+        rows.append(
+            ("Recalibrated", ", ".join(f"{k} {v}" for k, v in metrics["recalibration"].items() if v is not None))
+        )
     return rows
 
 
@@ -251,7 +276,9 @@ def _subgroups(run: RunFolder, metrics: Metrics) -> list[Block]:
     note = "AUC: interval over patients (Obuchowski). 'few': fewer than ten patients on a side."
     blocks: list[Block] = [Table(f"Subgroups: {metrics['positive']} against the rest", head, rows, (1,), note)]
     if not {str(row["by"]) for row in found} & {"sex", "age", "view"}:
-        blocks.append(Missing("No subgroups by sex, age and view: the run's predictions and manifest do not tell them.", EVALUATE))
+        blocks.append(
+            Missing("No subgroups by sex, age and view: the run's predictions and manifest do not tell them.", EVALUATE)
+        )
     return blocks
 
 
@@ -275,7 +302,9 @@ def worst_errors(run: RunFolder, count: int) -> list[dict[str, Any]]:
         return []
     if "dice" in table:
         lowest = table.assign(dice=pd.to_numeric(table["dice"])).sort_values("dice", kind="stable").head(count)
-        return [{key: row.get(key, "") for key in ("path", "source", "label", "dice")} for row in lowest.to_dict("records")]
+        return [
+            {key: row.get(key, "") for key in ("path", "source", "label", "dice")} for row in lowest.to_dict("records")
+        ]
     if "predicted" not in table:
         return []
     chances = table[[f"prob_{name}" for name in class_names(table)]].to_numpy(np.float64)
@@ -293,7 +322,9 @@ def failure_section(run: RunFolder, count: int, pictures: Mapping[str, Picture],
     """Return the worst errors, each with its picture where one was made; `why` says why not."""
     title = "Where it was wrong"
     if run.task == "multilabel":
-        return Section("failures", title, [Text("Findings are judged one by one: there is no single worst error.", "note")])
+        return Section(
+            "failures", title, [Text("Findings are judged one by one: there is no single worst error.", "note")]
+        )
     errors = worst_errors(run, count)
     if not errors:
         if run.table is None:

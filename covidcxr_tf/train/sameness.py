@@ -103,10 +103,10 @@ def check_same_split(path: Path, films: pd.DataFrame) -> None:
             continue
         before, after = old[column].to_dict(), new[column].to_dict()
         changed = [name for name in before if before[name] != after[name]]
-        for name in changed[:1]:
+        for first in changed[:1]:
             raise SplitError(
-                f"the films have changed since the run began: the {column} of {name} was "
-                f"'{before[name]}' and is '{after[name]}' ({len(changed)} films differ)",
+                f"the films have changed since the run began: the {column} of {first} was "
+                f"'{before[first]}' and is '{after[first]}' ({len(changed)} films differ)",
                 where=path,
                 remedy=REMEDY,
             )

@@ -39,7 +39,7 @@ def draw(disease: bool, marked: bool, seed: int) -> np.ndarray:
 
 
 def write_films(folder: Path, leaking: bool) -> pd.DataFrame:
-    """Write two films of each patient and return their manifest; `leaking`: marker, source, age and size tell the label."""
+    """Write two films of each patient; `leaking`: marker, source, age and size tell the label."""
     folder.mkdir()
     rows = []
     for number in range(PATIENTS):

@@ -17,8 +17,9 @@ from covidcxr_tf.catalog import AUDITS, resolve
 Gather = Callable[[bool, bool], Evidence]
 LIMITS = load_limits()
 #: What a marker that tells the label, read by the network, has to turn up in; and what honest films must pass.
-CAUGHT = ("lungs_hidden", "border_only", "border_trained", "label_source", "metadata_only", "age_and_view", "corner_text")
-CLEAN = ("within_source", "lungs_hidden", "border_only", "border_trained", "label_source", "age_and_view", "corner_text")
+PIXELS = ("lungs_hidden", "border_only", "border_trained", "corner_text")
+CAUGHT = (*PIXELS, "label_source", "metadata_only", "age_and_view")
+CLEAN = ("within_source", *PIXELS, "label_source", "age_and_view")
 
 
 def verdict(evidence: Evidence, name: str) -> str:

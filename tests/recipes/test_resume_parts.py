@@ -91,6 +91,7 @@ def test_phases_that_are_finished_are_not_trained_again(
         execute(check_config(changed), tmp_path / "moved", resume=True)
 
 
+@pytest.mark.slow
 def test_folds_that_are_finished_are_not_trained_again(
     phantoms: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,22 +171,27 @@ def test_the_command_resumes_the_newest_unfinished_folder(
     stopped: tuple[Path, Path], tmp_path: Path, covidcxr: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, run = stopped
-    for name, finished in (("base", True), ("base_2", False), ("base_10", True), ("base_x", False)):
-        folder = RunDir(tmp_path / "runs" / name)
+    for name, finished in (("", True), ("_2", False), ("_10", True), ("_x", False)):
+        folder = RunDir(tmp_path / "runs" / f"covid_base{name}")
         folder.checkpoints.mkdir(parents=True)
         (folder.folder / "config.toml").write_bytes((run / "config.toml").read_bytes())
         (folder.folder / "metrics.json").write_text("{}")
         if finished:
             folder.finish()
-    assert last_folder(tmp_path / "runs" / "base").name == "base_2"
-    RunDir(tmp_path / "runs" / "base_2").finish()
-    assert last_folder(tmp_path / "runs" / "base").name == "base_10"
+    assert last_folder(tmp_path / "runs" / "covid_base").name == "covid_base_2"
+    RunDir(tmp_path / "runs" / "covid_base_2").finish()
+    assert last_folder(tmp_path / "runs" / "covid_base").name == "covid_base_10"
     assert last_folder(tmp_path / "runs" / "other").name == "other"
     asked: list[Any] = []
+
+    def ask(config: Config, out: Path, **more: Any) -> None:
+        asked.append((config, out, more))
+        raise UsageError("enough")
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "execute", lambda config, out, **more: asked.append((config, out, more)) or 1 / 0)
-    assert covidcxr("train", "--arch", "base", "--resume").code == 1
-    assert asked[-1][1] == Path("runs/base_10") and asked[-1][2]["resume"]
+    monkeypatch.setattr(module, "execute", ask)
+    assert covidcxr("train", "--arch", "base", "--resume").code == 2
+    assert asked[-1][1] == Path("runs/covid_base_10") and asked[-1][2]["resume"]
     done = covidcxr("train", "--resume", "--out", run)  # a run knows its own config
     assert asked[-1][0] == load_config(run / "config.toml") and f"resuming {run}" in done.err
 

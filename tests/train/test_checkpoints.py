@@ -14,7 +14,11 @@ import pytest
 from covidcxr_tf.train import checkpoints as module
 from covidcxr_tf.train.checkpoints import Checkpoints, sweep
 
-ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.array([True, False])]
+ARRAYS: list[np.ndarray] = [
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.array(7, np.int64),
+    np.array([True, False]),
+]
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_a_damaged_one_is_passed_over_and_removed(
         content[content.index(ARRAYS[0].tobytes()) + 5] ^= 1
     if damage == "state":
         content[content.index(b"schema_version") + 3] ^= 1
-    path.write_bytes({"cut": content[: len(content) // 2], "emptied": b""}.get(damage, content))
+    path.write_bytes(content[: {"cut": len(content) // 2, "emptied": 0}.get(damage, len(content))])
     found = store.latest()
     assert found is not None and found.state["n"] == 1
     assert "step_000000002.zip: damaged" in capsys.readouterr().err
