@@ -140,6 +140,8 @@ def _print(entry: dict[str, Any]) -> None:
     cut = entry.get("called_from")
     called = f"; {cut['class']} is called from {cut['probability']:.3f}" if cut else ""
     click.echo(f"{entry['path']}: {entry['predicted']} ({chances}{called})")
+    for warning in entry["warnings"]:
+        click.echo(f"  warning: {warning}")
     click.echo(f"  {entry['method']} for {entry['target_class']}; {heat}")
     for file in (*entry["files"].values(), *entry.get("dicom", {}).values()):
         click.echo(f"  {file}")

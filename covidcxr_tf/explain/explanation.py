@@ -110,6 +110,8 @@ class Explanation:
         Patch Grad-CAM only.
     lung_network : str
         Name of the lung network that `lung_region` comes from, where it is not the model's own; else empty.
+    ood_score : float or None
+        How far the film lies from the training films: above 1 it is out of domain. None where the model has no gate.
     """
 
     heatmap: Film
@@ -129,3 +131,18 @@ class Explanation:
     called_from: dict[str, Any] = field(default_factory=dict)
     patches: PatchFacts | None = None
     lung_network: str = ""
+    ood_score: float | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what a reader has to know before the probabilities, in sentences; empty where nothing is wrong."""
+        found = []
+        if not self.lungs_found:
+            found.append("no lungs were found: the whole film was used")
+        elif (self.lung_mask_quality or {}).get("verdict") == "poor":
+            found.append("the lungs that were found are doubtful")
+        if self.ood_score is not None and self.ood_score > 1:
+            found.append(
+                f"unlike the training films (score {self.ood_score:.1f}, limit 1): perhaps no frontal chest film"
+            )
+        return found

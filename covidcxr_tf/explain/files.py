@@ -89,6 +89,8 @@ def as_document(explanation: Explanation, name: str) -> dict[str, Any]:
         "model": explanation.model,
         "lung_mask_quality": explanation.lung_mask_quality,
         "lungs_found": explanation.lungs_found,
+        "ood_score": explanation.ood_score,
+        "warnings": explanation.warnings,
         "lung_box": list(explanation.lung_box),
         "seed": explanation.seed,
         "notice": NOTICE,

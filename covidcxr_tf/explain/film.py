@@ -104,6 +104,7 @@ class _Said:
     probabilities: list[float]
     called: str
     maps: PatchMaps | None
+    ood_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,15 @@ class _Found:
 def _ask(loaded: LoadedModel, seen: FilmInput, method: str) -> _Said:
     image = seen.array.astype(np.float32) / np.float32(255)
     maps = _patch_maps(loaded, seen.array) if method == PATCHES else None
-    found = loaded.probabilities(image[None])[0] if maps is None else maps.vote.probabilities
+    scores = None
+    if maps is None:
+        (found,), scores = loaded.answer(image[None])
+    else:
+        found = maps.vote.probabilities
     values = [float(value) for value in found]
     # The class called; of findings, which are called in any number, the most probable one.
     called = loaded.classes[int(np.argmax(values))] if _independent(loaded) else loaded.decide(values)
-    return _Said(image, values, called, maps)
+    return _Said(image, values, called, maps, None if scores is None else float(scores[0]))
 
 
 def _look(
@@ -170,6 +175,7 @@ def _around(loaded: LoadedModel, seen: FilmInput, said: _Said, found: _Found, lu
         "model": _identity(loaded),
         "called_from": _called_from(loaded),
         "lung_network": lungs.network,
+        "ood_score": said.ood_score,
     }
 
 

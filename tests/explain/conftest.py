@@ -38,6 +38,7 @@ class StandIn:
         self.positive = "covid19"
         self.name, self.arch, self.path = "stand_in", "", path
         self.facts = {"task": "classification"}
+        self.ood: np.ndarray | None = None
         self.image = SimpleNamespace(channels=("clahe", "raw"))
         self.box, self.region, self.status = box, region, status
 
@@ -50,6 +51,9 @@ class StandIn:
         quality = None if self.region is None else {"verdict": "good", "score": 0.9}
         array = np.stack([plane, plane], axis=-1)
         return SimpleNamespace(array=array, box=self.box, region=self.region, status=self.status, quality=quality)
+
+    def answer(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.probabilities(batch), self.ood
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         logits = self.model(batch).numpy().astype(np.float64)

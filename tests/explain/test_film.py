@@ -227,3 +227,16 @@ def test_findings_are_called_in_any_number_and_the_most_probable_is_looked_into(
 def test_methods_for_patches_and_for_whole_films_are_told_apart(stand_in: Any, film: np.ndarray) -> None:
     with pytest.raises(UsageError, match=r"stand_in sees whole films.*--method gradcam"):
         explain_film(stand_in(), film, "patch-gradcam")
+
+
+def test_warnings_name_missing_lungs_and_films_unlike_the_training_films(stand_in: Any, film: np.ndarray) -> None:
+    model = stand_in()
+    assert explain_film(model, film).warnings == []
+    model.ood = np.array([2.5])
+    far = explain_film(model, film)
+    assert far.ood_score == 2.5
+    assert far.warnings == ["unlike the training films (score 2.5, limit 1): perhaps no chest film"]
+    model.ood = np.array([0.99])
+    assert explain_film(model, film).warnings == []
+    lost = explain_film(stand_in(status=2), film)
+    assert lost.warnings == ["no lungs were found: the whole film was used"]
