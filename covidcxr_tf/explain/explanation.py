@@ -142,7 +142,5 @@ class Explanation:
         elif (self.lung_mask_quality or {}).get("verdict") == "poor":
             found.append("the lungs that were found are doubtful")
         if self.ood_score is not None and self.ood_score > 1:
-            found.append(
-                f"unlike the training films (score {self.ood_score:.1f}, limit 1): perhaps no frontal chest film"
-            )
+            found.append(f"unlike the training films (score {self.ood_score:.1f}, limit 1): perhaps no chest film")
         return found

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from covidcxr_tf.evaluate.operating import class_facts
-from covidcxr_tf.evaluate.subgroups import subgroup_rows
-from covidcxr_tf.evaluate.table import class_names, one_against_rest
 from covidcxr_tf.report.blocks import (
     Bar,
     Bars,
     Block,
     Confusion,
-    Facts,
-    Film,
-    Films,
     Folded,
     Missing,
-    Picture,
     Pictures,
     Section,
     Table,
     Text,
 )
 from covidcxr_tf.report.pictures import result_pictures
-from covidcxr_tf.report.run_folder import RunFolder, is_findings, with_people
+from covidcxr_tf.report.run_folder import RunFolder
 from covidcxr_tf.report.summary import FEW_FILMS, OVERALL, format_metric, summary_rows
 
 Metrics = Mapping[str, Any]
@@ -191,167 +181,6 @@ def _findings(metrics: Metrics) -> list[Block]:
         Table("Mean over findings", ("figure", "value (95 % interval)", "what it is"), means),
         Table("Each finding against its absence", ("finding", "films with", "without", "AUC", "average precision"), rows, (1, 2)),
     ]  # fmt: skip
-
-
-def trust_section(run: RunFolder) -> Section:
-    """Return calibration, cut-off, decision and subgroups."""
-    title = "Calibration, cut-off and subgroups"
-    if run.judged is None or "per_class" not in run.judged[1] or run.judged[1].get("task") == "multilabel":
-        return Section("trust", title, [])
-    metrics = run.judged[1]
-    facts, note = _class_facts(run, metrics)
-    blocks: list[Block] = [Facts(_cut_off(metrics, facts))]
-    if note:
-        blocks.append(Text(note, "note"))
-    blocks += _points(metrics, facts)
-    blocks += _subgroups(run, metrics)
-    return Section("trust", title, blocks)
-
-
-def _class_facts(run: RunFolder, metrics: Metrics) -> tuple[Metrics, str]:
-    """Return calibration, operating points and decision: of ``metrics.json``, else computed of the predictions."""
-    if "calibration" in metrics:
-        return metrics, ""
-    table = run.table
-    if table is None:
-        return {}, ""
-    scores, is_positive = one_against_rest(table, metrics["positive"])
-    found = class_facts(scores, is_positive, table["patient_id"].to_numpy(object), metrics.get("threshold"))
-    return found, "metrics.json is of an older version: computed for this report from the run's predictions."
-
-
-def _cut_off(metrics: Metrics, facts: Metrics) -> list[tuple[str, str]]:
-    threshold, origin = metrics.get("threshold"), str(metrics.get("threshold_from", ""))
-    called = f"{metrics['positive']} from {threshold:.4f} on" if threshold is not None else "the most probable class"
-    rows = [("Called", called), ("Cut-off from", origin if origin and origin != "argmax" else "no cut-off")]
-    rows += [
-        ("Calibration error (ECE)", format_metric(metrics["ece"])),
-        ("Brier score", format_metric(metrics["brier"])),
-    ]
-    calibration = facts.get("calibration", {})
-    for key, words in (
-        ("slope", "Calibration slope (1 is right)"),
-        ("intercept", "Calibration intercept (0 is right)"),
-    ):
-        if key in calibration:
-            rows.append((words, format_metric(calibration[key], 2)))
-    better = facts.get("decision", {}).get("better")
-    if better is not None:
-        ranges = ", ".join(f"{low:.2f} to {high:.2f}" for low, high in better) or "nowhere"
-        rows.append(("Better than acting on all or none", f"for probabilities to act from: {ranges}"))
-    if metrics.get("recalibration"):
-        rows.append(
-            ("Recalibrated", ", ".join(f"{k} {v}" for k, v in metrics["recalibration"].items() if v is not None))
-        )
-    return rows
-
-
-def _points(metrics: Metrics, facts: Metrics) -> list[Block]:
-    points = facts.get("operating_points") or []
-    if not points:
-        return []
-    keys = [key for key in ("sensitivity", "specificity", "ppv", "npv") if key in points[0]]
-    rows = [(f"{point['threshold']:.4g}", *(format_metric(point[key]) for key in keys)) for point in points]
-    share = metrics.get("prevalence")
-    note = "" if share is None else f"PPV and NPV at a stated prevalence of {share:g}."
-    return [Table(f"Calling {metrics['positive']} from a cut-off on", ("cut-off", *keys), rows, note=note)]
-
-
-def _subgroups(run: RunFolder, metrics: Metrics) -> list[Block]:
-    found, table = metrics.get("subgroups"), run.table
-    if not found:
-        if table is None:
-            return []
-        found = subgroup_rows(with_people(run, table), metrics["positive"], metrics.get("threshold"))
-    rows = [
-        (
-            "all films" if row["by"] == "all" else f"{row['by']}: {row['group']}",
-            f"{row['positives']} + {row['negatives']}",
-            *(format_metric(row[key]) for key in ("auroc", "sensitivity", "specificity")),
-            "few" if row["small"] else "",
-        )
-        for row in found
-    ]
-    head = ("group", "films with + without", "AUC", "sensitivity", "specificity", "")
-    note = "AUC: interval over patients (Obuchowski). 'few': fewer than ten patients on a side."
-    blocks: list[Block] = [Table(f"Subgroups: {metrics['positive']} against the rest", head, rows, (1,), note)]
-    if not {str(row["by"]) for row in found} & {"sex", "age", "view"}:
-        blocks.append(
-            Missing("No subgroups by sex, age and view: the run's predictions and manifest do not tell them.", EVALUATE)
-        )
-    return blocks
-
-
-def worst_errors(run: RunFolder, count: int) -> list[dict[str, Any]]:
-    """Return the films that were called wrongly with the most confidence.
-
-    Parameters
-    ----------
-    run : RunFolder
-    count : int
-        At most so many.
-
-    Returns
-    -------
-    list of dict
-        ``path``, ``source``, ``label``, ``called``, ``confidence`` (probability of the class called), most confident
-        first. Of masks: ``dice`` in place of the last three, lowest first. Empty for a model of findings.
-    """
-    table = run.table
-    if table is None or is_findings(table):
-        return []
-    if "dice" in table:
-        lowest = table.assign(dice=pd.to_numeric(table["dice"])).sort_values("dice", kind="stable").head(count)
-        return [
-            {key: row.get(key, "") for key in ("path", "source", "label", "dice")} for row in lowest.to_dict("records")
-        ]
-    if "predicted" not in table:
-        return []
-    chances = table[[f"prob_{name}" for name in class_names(table)]].to_numpy(np.float64)
-    column = {name: number for number, name in enumerate(class_names(table))}
-    called = [column[name] for name in table["predicted"]]
-    wrong = table.assign(confidence=chances[np.arange(len(table)), called])
-    wrong = wrong[wrong["predicted"] != wrong["label"]].sort_values("confidence", ascending=False, kind="stable")
-    return [
-        {"path": row["path"], "source": row.get("source", ""), "label": row["label"], "called": row["predicted"], "confidence": row["confidence"]}
-        for row in wrong.head(count).to_dict("records")
-    ]  # fmt: skip
-
-
-def failure_section(run: RunFolder, count: int, pictures: Mapping[str, Picture], why: str = "") -> Section:
-    """Return the worst errors, each with its picture where one was made; `why` says why not."""
-    title = "Where it was wrong"
-    if run.task == "multilabel":
-        return Section(
-            "failures", title, [Text("Findings are judged one by one: there is no single worst error.", "note")]
-        )
-    errors = worst_errors(run, count)
-    if not errors:
-        if run.table is None:
-            return Section("failures", title, [Missing("No predictions: no errors to show.", EVALUATE)])
-        return Section("failures", title, [Text("No film was called wrongly.")])
-    if "dice" in errors[0]:
-        words = "The films whose found lungs differ most from the drawn ones."
-    else:
-        table = run.table
-        assert table is not None
-        wrong = int((table["predicted"] != table["label"]).sum())
-        words = f"{wrong} of {len(table)} films were called wrongly. Those that the model was most sure of:"
-    blocks: list[Block] = [Text(words)]
-    if why:
-        blocks.append(Text(why, "note"))
-    return Section("failures", title, [*blocks, Films([_film(run, error, pictures) for error in errors])])
-
-
-def _film(run: RunFolder, error: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Film:
-    words = [("truth", str(error["label"]))]
-    if "dice" in error:
-        words = [("Dice", f"{error['dice']:.3f}"), *words]
-    else:
-        words += [("called", f"{error['called']}, probability {error['confidence']:.3f}")]
-    if error["source"]:
-        words.append(("source", str(error["source"])))
-    return Film(run.names.film(error["path"]), words, pictures.get(error["path"]))
 
 
 def few_films(metrics: Metrics) -> bool:
