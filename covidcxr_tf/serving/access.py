@@ -9,14 +9,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from covidcxr_tf.errors import UsageError
 
-OPEN_PATHS = ("/healthz",)
+#: The page holds no secret: its files are open, so that it can ask for the token; what it asks for is not.
+OPEN_PATHS = ("/healthz", "/", "/favicon.ico")
+OPEN_FOLDER = "/static/"
 MIN_TOKEN = 16
 
 _BODY = b'{"error": "A bearer token is needed"}'
 
 
 class TokenGuard:
-    """ASGI middleware: 401 for every request without ``Authorization: Bearer TOKEN``, but for `OPEN_PATHS`."""
+    """ASGI middleware: 401 for every request without ``Authorization: Bearer TOKEN``, but for the page's own files."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app = app
@@ -24,7 +26,7 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(scope):
+        if scope["type"] != "http" or _is_open(scope["path"]) or self._knows(scope):
             await self.app(scope, receive, send)
             return
         headers = [
@@ -42,6 +44,10 @@ class TokenGuard:
             return False
         scheme, _, token = given[0].partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._wanted)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or (path.startswith(OPEN_FOLDER) and ".." not in path)
 
 
 def read_token(path: str | Path) -> str:

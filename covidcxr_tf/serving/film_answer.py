@@ -36,7 +36,7 @@ SHOWN_SIDE = 1600
 UNREADABLE, NO_LUNGS = 1, 2
 GRAPH_READS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")  # first bytes of PNG, JPEG, BMP and GIF
 WHOLE_FILM: Box = (0.0, 0.0, 1.0, 1.0)
-UNLIKE_FILMS = 0.5  # of `ood_score`, for a card that names no limit
+UNLIKE_FILMS = 1.0  # of `ood_score`: the gate's limit, see `covidcxr_tf.gate`
 
 NOT_A_DIAGNOSIS = "A research tool's answer, not a diagnosis: it must not guide the care of a patient."
 WARNINGS: dict[str, str] = {

@@ -196,7 +196,7 @@ def test_the_predicted_class_is_explained_unless_another_is_named(ask: Ask, film
         ({"lung_quality": 0.74}, ["lungs_doubtful"]),
         ({"lung_quality": 0.75}, []),
         ({"lung_quality": -1.0}, []),
-        ({"ood_score": 0.51}, ["not_a_chest_film"]),
+        ({"ood_score": 1.01}, ["not_a_chest_film"]),
         ({"ood_score": 0.51, "card": {"ood_threshold": 0.6}}, []),
         ({"ood_score": 0.2, "card": {"ood_threshold": 0.0}}, ["not_a_chest_film"]),
         ({"heat": 0.0}, ["no_heat"]),

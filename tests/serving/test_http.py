@@ -334,17 +334,17 @@ def test_a_defect_is_500_without_its_inside(
     assert (answer.status, answer.json) == (500, {"error": "Internal error"})
 
 
-def test_the_token_is_asked_for_everywhere_but_at_healthz(
+def test_the_token_is_asked_for_everywhere_but_for_the_pages_own_files(
     serving: tuple, listen: Callable[[Any], int], ask: Callable[..., Any]
 ) -> None:
     port = listen(build_app(serving[0], serving[1], serving[2], TOKEN))
-    paths = ["/", "/v1/models/toy", "/metrics", "/readyz", "/films", "/static/main.js", "/nothing"]
+    paths = ["/v1/models/toy", "/metrics", "/readyz", "/films", "/nothing", "/static", "/static/../films"]
     for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}):
         for path in paths:
             answer = ask(port, "GET", path, headers=headers)
             assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer"), path
         assert ask(port, "POST", PREDICT, {"instances": [FILM]}, headers).status == 401
-    assert ask(port, "GET", "/healthz").status == 200
+    assert [ask(port, "GET", path).status for path in ("/healthz", "/", "/static/main.js")] == [200, 200, 200]
     known = {"Authorization": f"bearer {TOKEN}"}
     assert ask(port, "GET", "/v1/models/toy", headers=known).status == 200
     assert ask(port, "POST", PREDICT, {"instances": [FILM]}, known).status == 200
