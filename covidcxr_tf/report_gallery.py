@@ -22,7 +22,7 @@ from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.predict import load_any
 from covidcxr_tf.report.blocks import Picture
 from covidcxr_tf.report.run_folder import RunFolder, manifest_of
-from covidcxr_tf.report.sections_results import worst_errors
+from covidcxr_tf.report.sections_failures import worst_errors
 
 #: Rows and columns of one of the two pictures at most; quality of the JPEG.
 SIDE, QUALITY = 360, 85

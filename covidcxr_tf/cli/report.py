@@ -14,9 +14,7 @@ GALLERY = 8
 @click.argument("run", metavar="RUN")
 @click.option("--out", metavar="FILE.html", help="The page; by default RUN/report.html.")
 @click.option("--audit", metavar="DIR", help="Folder of `covidcxr audit`, or audit.json; by default RUN/audit.")
-@click.option(
-    "--anonymous", is_flag=True, help="Films by hashes, sources by letters, no films unless --gallery is given."
-)
+@click.option("--anonymous", is_flag=True, help="Hashes for films, letters for sources; films only with --gallery.")
 @click.option(
     "--gallery",
     type=click.IntRange(0),

@@ -28,7 +28,8 @@ MEANING = {
     "lung_box": "what the network saw: top, left, bottom, right as fractions of the upright film",
     "lung_quality": "shape of the lung region against human masks, 0 to 1 (mask_quality of the region at the lung "
     "network's resolution); -1 without a lung network",
-    "ood_score": "-1: this model has none",
+    "ood_score": "how far the film lies from the training films: above 1 it is out of domain; -1 without a gate, or "
+    "where status is 1",
     "heatmap": "Grad-CAM in [0, 1] over lung_box alone, the network's own square: stretch it over the box, not over "
     "the film",
 }
@@ -59,6 +60,7 @@ def model_card(
         How far the graph's answers are from the trained model's.
     """
     facts = {key: value for key, value in loaded.facts.items() if key not in ELSEWHERE}
+    gate = facts.pop("gate", None)
     return {
         "schema_version": SCHEMA,
         "name": name,
@@ -71,6 +73,8 @@ def model_card(
         "classes": list(loaded.classes),
         "positive": loaded.positive,
         "threshold": loaded.threshold,
+        "temperature": loaded.temperature,
+        "ood_threshold": None if gate is None else 1.0,
         "image": loaded.image.model_dump(mode="json"),
         "input_size": loaded.image.size,
         "channels": len(loaded.image.channels),

@@ -14,12 +14,15 @@ from covidcxr_tf.catalog import ARCHS
 from covidcxr_tf.classifiers import LoadedModel
 from covidcxr_tf.errors import RunFailed
 from covidcxr_tf.export.folding import Variant, inference_copy
-from covidcxr_tf.export.rules import Rules
+from covidcxr_tf.export.rules import Rules, gate_score
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.anatomy import LEFT_LUNG, RIGHT_LUNG
 from covidcxr_tf.models import cam_layer
 
 Frozen = Callable[..., list[tf.Tensor]]
+
+NO_SCORE = -1.0
+"""What stands for the score of a gate that the model does not have."""
 
 MAX_BYTES = 1_800_000_000
 """Weights that fit in one file of constants: protocol buffers end at 2 GiB."""
@@ -38,8 +41,8 @@ def frozen_classifier(loaded: LoadedModel, variant: Variant = "float32") -> Froz
     callable
         From images float32 [N, S, S, C] in [0, 1] and class indices int32 [N] (-1: the predicted class) to logits
         float32 [N, K], the Grad-CAM of these classes at the resolution of `heat_layer`, float32 [N, rows, columns], not
-        negative and not scaled, and the class indices that were meant, int32 [N]. Where only the logits are used,
-        TensorFlow leaves the other operations out.
+        negative and not scaled, the class indices that were meant, int32 [N], and the gate's scores, float32 [N], -1
+        where the model has no gate. Where only the logits are used, TensorFlow leaves the other operations out.
 
     Notes
     -----
@@ -48,9 +51,16 @@ def frozen_classifier(loaded: LoadedModel, variant: Variant = "float32") -> Froz
     layer = heat_layer(loaded.model, loaded.arch)
     network = inference_copy(loaded.model, variant, keep=layer)
     both = keras.Model(network.inputs, [network.get_layer(layer).output, network.outputs[0]])
-    rules = Rules.of(loaded)
+    rules, gate = Rules.of(loaded), loaded.gate
+    if gate is not None and gate.layer != layer:
+        raise RunFailed(f"the gate is about the layer {gate.layer}", expected=f"that of the heat maps, {layer}")
 
-    def classify(images: tf.Tensor, class_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def score_of(features: tf.Tensor) -> tf.Tensor:
+        if gate is None:
+            return tf.fill(tf.shape(features)[:1], NO_SCORE)
+        return gate_score(gate, tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2]))
+
+    def classify(images: tf.Tensor, class_index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             features, logits = both(images, training=False)
@@ -58,7 +68,8 @@ def frozen_classifier(loaded: LoadedModel, variant: Variant = "float32") -> Froz
             score = rules.score(logits, index)
         slopes = tf.cast(tape.gradient(score, features, unconnected_gradients="zero"), tf.float32)
         weights = tf.reduce_mean(slopes, axis=[1, 2], keepdims=True)
-        return logits, tf.nn.relu(tf.reduce_sum(tf.cast(features, tf.float32) * weights, axis=-1)), index
+        cells = tf.nn.relu(tf.reduce_sum(tf.cast(features, tf.float32) * weights, axis=-1))
+        return logits, cells, index, score_of(features)
 
     image = tf.TensorSpec([None, *loaded.model.input_shape[1:]], tf.float32)
     return freeze(classify, network, image, tf.TensorSpec([None], tf.int32))

@@ -36,7 +36,7 @@ Signatures = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
 GOLDEN = "golden_io.npz"
 SIDE = 320  # px of the golden films
 #: Largest difference that is no fault, by output; others have to be equal.
-TOLERANCES = {"probabilities": 1e-4, "heatmap": 1e-3, "lung_box": 1e-6, "lung_quality": 1e-5}
+TOLERANCES = {"probabilities": 1e-4, "heatmap": 1e-3, "lung_box": 1e-6, "lung_quality": 1e-5, "ood_score": 1e-3}
 LABELS = ("normal", "covid19", "pneumonia")
 
 
@@ -73,7 +73,7 @@ def python_answers(loaded: LoadedModel, requests: Requests) -> Answers:
     found = [_judged(loaded, one, int(index)) for one, index in zip(seen, requests.class_index, strict=True)]
     shared = {name: np.stack([one[name] for one in found]) for name in found[0]}
     answers = {f"serving_default/{name}": shared[name] for name in ("probabilities", "status", "lung_box")}
-    answers["serving_default/lung_quality"] = shared["lung_quality"]
+    answers |= {f"serving_default/{name}": shared[name] for name in ("lung_quality", "ood_score")}
     answers |= {f"explain/{name}": shared[name] for name in ("probabilities", "status", "lung_box", "heatmap")}
     answers["explain/class_index"] = shared["class_index"]
     levels = [channels(to_levels(image[..., 0]), loaded.image, loaded.reference) for image in requests.image]
@@ -97,12 +97,16 @@ def graph_answers(signatures: Signatures, requests: Requests) -> Answers:
 
 
 def differences(expected: Answers, found: Answers) -> dict[str, float]:
-    """Return output -> largest absolute difference, over what both hold; infinite where shapes differ or it is NaN."""
+    """Return output -> largest difference, over what both hold; infinite where shapes differ or it is NaN.
+
+    Absolute, and beyond 1, where only scores of far films lie, relative.
+    """
     largest: dict[str, float] = {}
     for key in expected.keys() & found.keys():
         one, other = expected[key], found[key]
         same = one.shape == other.shape and bool(np.isfinite(other).all())
-        value = float(np.abs(one.astype(np.float64) - other).max(initial=0.0)) if same else float("inf")
+        apart = np.abs(one.astype(np.float64) - other) / np.maximum(1, np.abs(one)) if same else np.array([np.inf])
+        value = float(apart.max(initial=0.0))
         output = key.rpartition("/")[2]
         largest[output] = max(value, largest.get(output, 0.0))
     return dict(sorted(largest.items()))
@@ -191,9 +195,9 @@ def _judged(loaded: LoadedModel, seen: FilmInput | None, index: int) -> dict[str
     none = NONE if loaded.lungs is None else 0.0
     if seen is None:
         blank = np.zeros(len(loaded.classes), np.float32), np.zeros((size, size), np.float32), np.zeros(4, np.float32)
-        return _named(*blank, np.int32(UNREADABLE), np.float32(none), np.int32(-1))
+        return _named(*blank, np.int32(UNREADABLE), np.float32(none), np.int32(-1), np.float32(NONE))
     image = _fractions(seen.array)
-    probabilities = loaded.probabilities(image[np.newaxis])[0]
+    (probabilities,), scores = loaded.answer(image[np.newaxis])
     if index < 0:
         called = loaded.decide(probabilities) if loaded.task != "multilabel" else None
         index = int(np.argmax(probabilities)) if called is None else loaded.classes.index(called)
@@ -203,13 +207,13 @@ def _judged(loaded: LoadedModel, seen: FilmInput | None, index: int) -> dict[str
     heat = explain(loaded.model, image, index, layer, independent=loaded.task == "multilabel")
     quality = NONE if seen.quality is None else seen.quality["score"]
     box = np.asarray(seen.box, np.float32)
-    return _named(
-        probabilities.astype(np.float32), heat, box, np.int32(seen.status), np.float32(quality), np.int32(index)
-    )
+    numbers = np.float32(quality), np.int32(index), np.float32(NONE if scores is None else scores[0])
+    return _named(probabilities.astype(np.float32), heat, box, np.int32(seen.status), *numbers)
 
 
 def _named(*values: Any) -> dict[str, Any]:
-    return dict(zip(("probabilities", "heatmap", "lung_box", "status", "lung_quality", "class_index"), values))
+    names = ("probabilities", "heatmap", "lung_box", "status", "lung_quality", "class_index", "ood_score")
+    return dict(zip(names, values, strict=True))
 
 
 def _square(loaded: LoadedModel, film: np.ndarray) -> np.ndarray:

@@ -50,9 +50,10 @@ class ServableGraph(tf.Module):
 
     def _predict(self, preparation: Preparation, inputs: tf.Tensor) -> Answers:
         seen = preparation(inputs)
-        return self._answers(seen, self._classify(fractions(seen.levels), tf.zeros_like(seen.status))[0])
+        logits, _, _, score = self._classify(fractions(seen.levels), tf.zeros_like(seen.status))
+        return self._answers(seen, logits, score)
 
-    def _answers(self, seen: Seen, logits: tf.Tensor) -> Answers:
+    def _answers(self, seen: Seen, logits: tf.Tensor, score: tf.Tensor) -> Answers:
         count = tf.shape(seen.status)[0]
         unreadable = (seen.status == UNREADABLE)[:, tf.newaxis]
         return {
@@ -61,14 +62,14 @@ class ServableGraph(tf.Module):
             "status": seen.status,
             "lung_box": seen.lung_box,
             "lung_quality": seen.lung_quality,
-            "ood_score": tf.fill([count], NONE),
+            "ood_score": tf.where(unreadable[:, 0], NONE, score),
         }
 
     def _explain(self, preparation: Preparation, inputs: tf.Tensor, class_index: tf.Tensor) -> Answers:
         seen = preparation(inputs)
         images = fractions(seen.levels)
-        logits, cells, index = self._classify(images, class_index)
-        answers = self._answers(seen, logits)
+        logits, cells, index, score = self._classify(images, class_index)
+        answers = self._answers(seen, logits, score)
         known = (index >= 0) & (index < len(self._rules.classes)) & (seen.status != UNREADABLE)
         heat = _scaled(tf.where(known[:, tf.newaxis, tf.newaxis], cells, 0.0), tuple(images.shape[1:3]))
         return {

@@ -18,6 +18,11 @@ from covidcxr_tf.report.sections_results import few_films
 from covidcxr_tf.report.summary import format_metric
 
 PERSON = "To be filled by a person."
+MEASURES = (
+    "AUC (within sources first), average precision, accuracy, macro F1, sensitivity, specificity, calibration error, "
+    "Brier score, decision curve."
+)
+OVERLAP_MEASURES = "Dice and Jaccard: mean, median and 5th percentile."
 CLAIM_TITLE, TRIPOD_TITLE = "CLAIM 2024", "TRIPOD+AI"
 
 
@@ -77,15 +82,15 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
     if config:
         image = config.get("image", {})
         found["pixels"] = Known(
-            f"{image.get('size')} px, channels {' + '.join(image.get('channels', []))}, lungs {image.get('lungs')}; each "
-            "setting with its source under 'Training', and the pixel path lies in the package."
+            f"{image.get('size')} px, channels {' + '.join(image.get('channels', []))}, lungs {image.get('lungs')}; "
+            "each setting with its source under 'Training', and the pixel path lies in the package."
         )
         found["initial"] = Known(
             f"model.init = {run.names.setting(config.get('model', {}).get('init', ''))}, seed {config.get('seed')}."
         )
         found["training"] = Known(
-            f"{train.get('optimizer')}, learning rate {train.get('learning_rate')}, batch {train.get('batch_size')}, loss "
-            f"{train.get('loss')}, at most {train.get('epochs')} epochs; augmentation and all other values under 'Training'."
+            f"{train.get('optimizer')}, learning rate {train.get('learning_rate')}, batch {train.get('batch_size')}, "
+            f"loss {train.get('loss')}, at most {train.get('epochs')} epochs; augmentation and all else under 'Training'."
         )
         found["choice"] = Known(f"The epoch by {train.get('monitor')} on validation films; never on test films.")
         found["imbalance"] = Known(f"Class weights: {train.get('class_weights')}.")
@@ -98,7 +103,7 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
             f"covidcxr_tf {environment.get('covidcxr_tf')}, Python {environment.get('python')}, {packages}."
         )
         found["code"] = Known(
-            f"covidcxr_tf {environment.get('covidcxr_tf')} (Apache-2.0); where model and data are to be had is for a person.",
+            f"covidcxr_tf {environment.get('covidcxr_tf')} (Apache-2.0); where model and data are is for a person.",
             False,
         )
     if any(part.folder.name.startswith("member") for part in run.parts):
@@ -107,9 +112,10 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
         found["ensemble"] = Known("One network; no ensemble.")
     if model:
         found["input_quality"] = Known(
-            "Unreadable films are reported and not judged; where no lungs are found the whole film is used, and said so. How "
-            "a user is to deal with it is for a person.", False,
-        )  # fmt: skip
+            "Unreadable films are reported and not judged; where no lungs are found the whole film is used, and said so. "
+            "How a user is to deal with it is for a person.",
+            False,
+        )
     return found
 
 
@@ -165,11 +171,11 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
     if run.judged is None:
         return {}
     split, metrics = run.judged
+    boot = metrics.get("bootstrap", {})
     found = {
-        "measures": Known("AUC (within sources first), average precision, accuracy, macro F1, sensitivity, specificity, calibration, decision curve."
-                          if "per_class" in metrics else "Dice and Jaccard, mean, median and 5th percentile."),
-        "uncertainty": Known(f"95 % intervals, {metrics.get('bootstrap', {}).get('resamples')} bootstrap resamples over patients."),
-    }  # fmt: skip
+        "measures": Known(MEASURES if "per_class" in metrics else OVERLAP_MEASURES),
+        "uncertainty": Known(f"95 % intervals, {boot.get('resamples')} bootstrap resamples over patients."),
+    }
     test = split == "test"
     main = metrics.get("auroc") or metrics.get("dice")
     name = "AUC" if "auroc" in metrics else "Dice"
@@ -181,9 +187,7 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
             f"{metrics['n']} test films of {metrics['patients']} patients, of the same sources as the training films."
         )
     words = (
-        "By hand of the intervals: the smallest class has few films."
-        if few_films(metrics)
-        else "Intervals show what the number of films allows."
+        "The smallest class has few films." if few_films(metrics) else "Intervals show what the number of films allows."
     )
     found["size"] = Known(f"{metrics['n']} {split} films; no size was planned. {words}", False)
     if "by_source" in metrics:

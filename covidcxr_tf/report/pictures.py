@@ -11,7 +11,7 @@ from covidcxr_tf.report.evaluation import TITLES, Metrics, draw_evaluation
 from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.report.run_folder import RunFolder
 
-#: Shown in this order; confusion is a table of the page. A model of findings and one of masks have pictures of their own.
+#: Shown in this order; confusion is a table of the page. Models of findings and of masks have pictures of their own.
 SHOWN = ("roc_within_source", "roc", "precision_recall", "calibration", "decision", "findings", "overlap")
 NAMES_SOURCES = ("roc_within_source", "subgroups", "overlap")
 ALTS = {

@@ -15,7 +15,7 @@ import pandas as pd
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.errors import CovidcxrError, DataError, ManifestError
 from covidcxr_tf.evaluate.subgroups import with_manifest
-from covidcxr_tf.evaluate.table import holds_findings, read_predictions, sources
+from covidcxr_tf.evaluate.table import read_predictions, sources
 from covidcxr_tf.report.disguise import Disguise, Names
 
 #: One of these makes a folder a run (or a shipped model).
@@ -249,11 +249,6 @@ def _predictions(folder: Path) -> dict[str, pd.DataFrame]:
     if "test" not in found and (folder / EVALUATION / "predictions.csv").is_file():
         found["test"] = read_predictions(folder / EVALUATION / "predictions.csv")
     return found
-
-
-def is_findings(table: pd.DataFrame) -> bool:
-    """Return whether a table is of a model of findings."""
-    return holds_findings(table)
 
 
 def _audit(folder: Path, given: str | Path | None) -> Document | None:

@@ -44,10 +44,9 @@ def worst_errors(run: RunFolder, count: int) -> list[dict[str, Any]]:
     called = [column[name] for name in table["predicted"]]
     wrong = table.assign(confidence=chances[np.arange(len(table)), called])
     wrong = wrong[wrong["predicted"] != wrong["label"]].sort_values("confidence", ascending=False, kind="stable")
-    return [
-        {"path": row["path"], "source": row.get("source", ""), "label": row["label"], "called": row["predicted"], "confidence": row["confidence"]}
-        for row in wrong.head(count).to_dict("records")
-    ]  # fmt: skip
+    worst = wrong.rename(columns={"predicted": "called"}).head(count)
+    keys = ("path", "source", "label", "called", "confidence")
+    return [{key: row.get(key, "") for key in keys} for row in worst.to_dict("records")]
 
 
 def failure_section(run: RunFolder, count: int, pictures: Mapping[str, Picture], why: str = "") -> Section:

@@ -124,9 +124,7 @@ def _reading(run: RunFolder, metrics: Metrics) -> list[Block]:
             few = "With so few films inside one source, nobody knows whether the model tells the disease."
             blocks.append(Text(words + (few if small else "The first one is the one to believe."), "warn"))
     if run.audit is None:
-        words = (
-            "No audit: what the border, hidden lungs and metadata alone reach stands nowhere beside the pooled figures."
-        )
+        words = "No audit: what border, hidden lungs and metadata alone reach does not stand beside the pooled figures."
         blocks.append(Missing(words, AUDIT))
     return blocks
 
@@ -170,17 +168,17 @@ def _by_source(metrics: Metrics) -> Table:
 
 
 def _findings(metrics: Metrics) -> list[Block]:
+    areas = ("auroc", "auprc")
     rows = [
-        (name.replace("_", " "), str(found["support"]), str(found["rest"]), *(format_metric(found[k]) for k in ("auroc", "auprc")))
+        (name.replace("_", " "), str(found["support"]), str(found["rest"]), *(format_metric(found[k]) for k in areas))
         for name, found in metrics["per_class"].items()
-    ]  # fmt: skip
-    means = [
-        (OVERALL[key], format_metric(metrics[key]), str(metrics[key].get("kind", ""))) for key in ("auroc", "auprc")
     ]
+    means = [(OVERALL[key], format_metric(metrics[key]), str(metrics[key].get("kind", ""))) for key in areas]
+    head = ("finding", "films with", "without", "AUC", "average precision")
     return [
         Table("Mean over findings", ("figure", "value (95 % interval)", "what it is"), means),
-        Table("Each finding against its absence", ("finding", "films with", "without", "AUC", "average precision"), rows, (1, 2)),
-    ]  # fmt: skip
+        Table("Each finding against its absence", head, rows, (1, 2)),
+    ]
 
 
 def few_films(metrics: Metrics) -> bool:

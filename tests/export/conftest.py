@@ -113,13 +113,23 @@ def make_model(lung_models: Path, tmp_path_factory: pytest.TempPathFactory) -> M
     return write
 
 
+def a_gate(features: int) -> dict[str, Any]:
+    """Return the gate of made-up features that lie about 1, fit to be stored."""
+    from covidcxr_tf.gate import fit_gate
+
+    random = np.random.default_rng(4)
+    made = random.normal(1, 0.5, (80, features)) @ random.normal(0, 1, (features, features))
+    return fit_gate(made[:50], made[50:], "relu").as_facts()
+
+
 @pytest.fixture(scope="session")
 def cropped_run(make_model: Maker) -> Path:
     """Return a small COVID-CXNet: lungs found and cropped to, three channels, normalisation, a cut-off."""
+    facts = {"classes": ["normal", "covid19"], "positive": "covid19", "threshold": 0.4, "name": "tiny"}
     return make_model(
         "chexnet",
         {"channels": ["beasf", "clahe", "raw"], "lungs": "crop"},
-        {"classes": ["normal", "covid19"], "positive": "covid19", "threshold": 0.4, "name": "tiny"},
+        {**facts, "temperature": 1.7, "gate": a_gate(16)},
         blocks=(2, 2),
         growth=4,
         stem=8,
