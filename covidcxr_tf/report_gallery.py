@@ -97,7 +97,10 @@ def _picture(run: RunFolder, error: dict[str, Any], films: pd.DataFrame, loaded:
     mixed = np.rint(bare * (1 - share) + 255 * heat[..., :3] * share).astype(np.uint8)
     gap = np.full((bare.shape[0], 6, 3), 255, np.uint8)
     inside = "" if found.heat_in_lungs is None else f"{100 * found.heat_in_lungs:.0f} % of the heat lies in the lungs. "
+    hot = bool(found.heatmap.max(initial=0.0) > 0)
     caption = f"{inside}Heat: {method} for {error['called']}."
+    if not hot:
+        caption = f"No heat: by {method} nothing on the film speaks for {error['called']}."
     alt = f"Film {name}, and the same film with the heat for {error['called']}. {inside}".strip()
     return Picture(_jpeg(np.concatenate([bare, gap, mixed], axis=1)), alt, caption, "image/jpeg")
 

@@ -39,6 +39,7 @@ def command(
     from covidcxr_tf.evaluate.table import default_split, pick_split, read_predictions
     from covidcxr_tf.report.comparison import write_comparison
     from covidcxr_tf.report.comparison_summary import summarise_comparison
+    from covidcxr_tf.report.document_compare import write_compare_page
 
     files = [Path(path) / "predictions_test.csv" if Path(path).is_dir() else Path(path) for path in predictions]
     tables = {}
@@ -48,6 +49,7 @@ def command(
         tables[name] = pick_split(table, split or default_split(table.get("split", []), file), file)
     document = compare_tables(tables, positive, common=common)
     write_comparison(tables, document, out)
+    write_compare_page(document, out)
     click.echo("for research, not for diagnosis", err=True)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
@@ -55,6 +57,7 @@ def command(
     click.echo(summarise_comparison(document))
     click.echo(f"comparison: {out}/comparison.json")
     click.echo(f"figures: {out}/figures/")
+    click.echo(f"page: {out}/compare.html")
 
 
 def _names(given: str | None, files: list[tuple[str, str]]) -> list[str]:

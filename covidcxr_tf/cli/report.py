@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Write everything that a run folder knows as one self-contained HTML page.
 
-    Figures within one source come first, then pooled ones beside what the audit found; calibration, subgroups, the worst
-    errors, data, training, the paper's values, and the CLAIM and TRIPOD+AI checklists as far as the run can fill them.
+    Figures within one source come first, then pooled ones beside what the audit found; calibration, subgroups, the
+    worst errors, data, training, the paper's values, the CLAIM and TRIPOD+AI checklists as far as the run fills them.
     What is missing is named with the command that makes it. The page holds films of the gallery: look before you pass
     it on. For research, not for diagnosis.
     """

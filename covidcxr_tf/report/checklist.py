@@ -90,7 +90,7 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
         )
         found["training"] = Known(
             f"{train.get('optimizer')}, learning rate {train.get('learning_rate')}, batch {train.get('batch_size')}, "
-            f"loss {train.get('loss')}, at most {train.get('epochs')} epochs; augmentation and all else under 'Training'."
+            f"loss {train.get('loss')}, at most {train.get('epochs')} epochs; all else under 'Training'."
         )
         found["choice"] = Known(f"The epoch by {train.get('monitor')} on validation films; never on test films.")
         found["imbalance"] = Known(f"Class weights: {train.get('class_weights')}.")
@@ -112,7 +112,7 @@ def _about_model(run: RunFolder) -> dict[str, Known]:
         found["ensemble"] = Known("One network; no ensemble.")
     if model:
         found["input_quality"] = Known(
-            "Unreadable films are reported and not judged; where no lungs are found the whole film is used, and said so. "
+            "Unreadable films are reported, not judged; where no lungs are found the whole film is used, and said so. "
             "How a user is to deal with it is for a person.",
             False,
         )

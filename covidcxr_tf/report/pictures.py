@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covidcxr_tf.errors import CovidcxrError
 from covidcxr_tf.report.blocks import Picture
-from covidcxr_tf.report.evaluation import TITLES, Metrics, draw_evaluation
+from covidcxr_tf.report.evaluation import Metrics, draw_evaluation
 from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.report.run_folder import RunFolder
 
@@ -23,7 +23,8 @@ ALTS = {
     "findings": "Area under the ROC curve of each finding, with its interval.",
     "overlap": "Histogram of the Dice of each film, and its spread by source.",
 }
-CAPTIONS = TITLES | {"findings": "area of each finding", "overlap": "overlap of each film with the drawn lungs"}
+#: Of pictures without a title of their own.
+CAPTIONS = {"findings": "Area of each finding"}
 
 
 def history_picture(run: RunFolder) -> bytes:
@@ -43,11 +44,7 @@ def result_pictures(run: RunFolder, split: str, metrics: Metrics) -> list[Pictur
         found = {**_drawn(run, split, metrics), **found}
     elif run.names.anonymous:
         found = {name: content for name, content in _own(run, split).items() if name not in NAMES_SOURCES}
-    return [
-        Picture(found[name], ALTS[name], CAPTIONS[name][:1].upper() + CAPTIONS[name][1:])
-        for name in SHOWN
-        if name in found
-    ]
+    return [Picture(found[name], ALTS[name], CAPTIONS.get(name, "")) for name in SHOWN if name in found]
 
 
 def _own(run: RunFolder, split: str) -> dict[str, bytes]:

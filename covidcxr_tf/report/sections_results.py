@@ -162,7 +162,7 @@ def _by_source(metrics: Metrics) -> Table:
         cells = [format_metric(found.get(key)) for key in ("accuracy", "sensitivity", "specificity") if key in found]
         rows.append((source, str(found["n"]), str(found["patients"]), support, format_metric(within), *cells))
     head = ["source", "films", "patients", "labels", f"AUC of {metrics['positive']} inside", "accuracy"]
-    some = next(iter(metrics.get("by_source", {}).values()), {})
+    some: Metrics = next(iter(metrics.get("by_source", {}).values()), {})
     head += [f"{key} for {metrics['positive']}" for key in ("sensitivity", "specificity") if key in some]
     return Table("Each source by itself", head, rows, (1, 2))
 

@@ -39,6 +39,20 @@ def test_an_epoch_holds_each_film_once_and_depends_on_seed_and_epoch_only(prepar
     assert rows_of(other.training(1)) != first
 
 
+def test_the_rest_of_an_epoch_is_what_the_whole_epoch_holds(prepared: Prepared) -> None:
+    augment = AugmentConfig(rotation_degrees=30, noise=0.1)
+    batches = Batches(prepared, ("train",), TARGETS, None, 4, seed=5, shuffle_buffer=8, augment=augment)
+    whole = list(batches.training(2))
+    assert len(whole) == 6
+    for skip in (0, 1, 4, 5):
+        rest = list(batches.training(2, skip))
+        assert len(rest) == 6 - skip
+        for again, batch in zip(rest, whole[skip:], strict=True):
+            for name, values in batch.items():
+                np.testing.assert_array_equal(again[name], values)
+    assert not list(batches.training(2, 6))
+
+
 def test_groups_can_be_joined(prepared: Prepared) -> None:
     both = Batches(prepared, ("train", "validation"), TARGETS, None, batch_size=8)
     assert sorted(rows_of(both.training(0))) == list(range(30))

@@ -28,6 +28,7 @@ PIXEL = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00:~\x9bU"
     b"\x00\x00\x00\nIDATx\x9cc`\x00\x00\x00\x02\x00\x01H\xaf\xa4q\x00\x00\x00\x00IEND\xaeB`\x82"
 )
+NAMED = PIXEL + b"names of hospitals"
 CONFIG = """name = "covid_cxnet"
 recipe = "covid_cxnet"
 arch = "chexnet"
@@ -121,12 +122,9 @@ def make_run(folder: Path, classes: tuple[str, ...] = ("normal", "covid19"), fig
     whole.to_csv(folder / "split.csv", index=False)
     history = {"epoch": [1, 2, 3], "loss": [0.9, 0.7, 0.6], "val_loss": [0.8, 0.65, 0.75], "seconds": [4.0, 4, 4]}
     pd.DataFrame(history | {"learning_rate": [1e-3] * 3}).to_csv(folder / "history.csv", index=False)
-    for name in (
-        ("history", "roc_test", "precision_recall_test", "calibration_test", "decision_test") if figures else ()
-    ):
-        (folder / "figures" / f"{name}.png").write_bytes(PIXEL)
-    if figures:
-        (folder / "figures" / "roc_within_source_test.png").write_bytes(PIXEL)
+    curves = ("roc", "precision_recall", "calibration", "decision", "roc_within_source")
+    for name in ("history", *(f"{curve}_test" for curve in curves)) if figures else ():
+        (folder / "figures" / f"{name}.png").write_bytes(NAMED if "source" in name else PIXEL)
     return metrics
 
 
@@ -239,16 +237,18 @@ def test_hostile_names_are_words_and_nothing_else(tmp_path: Path) -> None:
     assert all(address.startswith("data:") for address in page.fetched)
 
 
-def test_without_names_nothing_planted_is_left(tmp_path: Path) -> None:
+def test_without_names_nothing_planted_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("covidcxr_tf.report.pictures.draw_evaluation", lambda *words, **more: [])
     folder = tmp_path / "Dr_Strange_run"
-    make_run(folder, figures=False)
+    make_run(folder)
     (folder / "audit").mkdir()
     (folder / "audit" / "audit.json").write_text(json.dumps(audit_document()))
     named, _ = page_of(folder)
-    for planted in ("Jane_Doe", "Elsewhere", "somebody"):
+    picture = Picture(NAMED, "").uri  # a picture can name hospitals too
+    for planted in ("Jane_Doe", "Elsewhere", "somebody", picture):
         assert planted in named
     text, page = page_of(folder, anonymous=True)
-    for planted in ("Jane_Doe", "Elsewhere", "somebody", "Dr_Strange", "films/test", "_p1", str(tmp_path)):
+    for planted in ("Jane_Doe", "Elsewhere", "somebody", "Dr_Strange", "films/test", "_p1", str(tmp_path), picture):
         assert planted not in text, planted
     assert "source A" in page.text and "source B" in page.text
     assert page_of(folder, anonymous=True)[0] == text

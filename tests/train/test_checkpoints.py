@@ -19,10 +19,6 @@ ARRAYS: list[np.ndarray] = [
     np.array(7, np.int64),
     np.array([True, False]),
 ]
-    np.arange(6, dtype=np.float32).reshape(2, 3),
-    np.array(7, np.int64),
-    np.array([True, False]),
-]
 
 
 @pytest.fixture
