@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from covidcxr_tf.report.blocks import Picture
 
 #: Worst errors shown with their films where nothing is said; none of them in a report without names.
 GALLERY = 8
@@ -47,7 +51,8 @@ def command(
 
     found = read_run(run, audit=audit, anonymous=anonymous)
     wanted = gallery if gallery is not None else (0 if anonymous else GALLERY)
-    pictures, why = {}, "No films in this page: it was made without a gallery."
+    pictures: dict[str, Picture] = {}
+    why = "No films in this page: it was made without a gallery."
     if wanted:
         from covidcxr_tf.report_gallery import gallery_pictures
 

@@ -8,9 +8,11 @@ Source: Tejani 2024, "Checklist for Artificial Intelligence in Medical Imaging (
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from covidcxr_tf.evaluate.table import sources
 from covidcxr_tf.report.blocks import Answered, Block, Checklist, Section, Text
 from covidcxr_tf.report.checklist_items import CLAIM, TRIPOD, Item
 from covidcxr_tf.report.run_folder import RunFolder
@@ -146,8 +148,9 @@ def _about_data(run: RunFolder) -> dict[str, Known]:
     found["partition"] = Known(f"{counted} films{how}: 'Data and split'.")
     level = "Patient" if not shared else f"Meant: patient; but {shared} patients stand in several splits"
     found["disjoint"] = Known(f"{level}.")
-    counts = split.groupby(["split", "label"]).size()
-    found["events"] = Known("; ".join(f"{part}: {label} {number}" for (part, label), number in counts.items()) + ".")
+    counts = Counter(zip(split["split"], split["label"], strict=True))
+    events = "; ".join(f"{part}: {label} {count}" for (part, label), count in sorted(counts.items()))
+    found["events"] = Known(f"{events}.")
     found["characteristics"] = Known(
         "Labels and sources by split: 'Data and split'; age, sex and disease severity are for a person.", False
     )
@@ -182,14 +185,11 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
     found["performance"] = Known(
         f"{name} {format_metric(main)} on {metrics['n']} {split} films; all figures under 'Results'.", test
     )
-    if test:
-        found["internal"] = Known(
-            f"{metrics['n']} test films of {metrics['patients']} patients, of the same sources as the training films."
-        )
+    found |= _where_tested(run) if test else {}
     words = (
         "The smallest class has few films." if few_films(metrics) else "Intervals show what the number of films allows."
     )
-    found["size"] = Known(f"{metrics['n']} {split} films; no size was planned. {words}", False)
+    found["size"] = Known(f"{metrics['n']} {split} films; whether a size was planned is for a person. {words}", False)
     if "by_source" in metrics:
         found["clusters"] = Known(f"Each of {len(metrics['by_source'])} sources by itself: 'Results'.")
     if "per_class" in metrics and metrics.get("task") != "multilabel":
@@ -211,6 +211,23 @@ def _about_results(run: RunFolder) -> dict[str, Known]:
             "The audit says how far the figures may be told hospitals apart; the rest is for a person.", False
         )
         found["quality"] = Known("Duplicates, patients in several splits, metadata: 'Audit'.", False)
+    return found
+
+
+def _where_tested(run: RunFolder) -> dict[str, Known]:
+    """Return whether the test films are of the training films' sources, of others, or of both."""
+    if run.split is None or run.table is None or "source" not in run.split:
+        return {}
+    folds = any(part.folder.name.startswith("fold") for part in run.parts)  # each fold's films train the others
+    trained = set(run.split["source"] if folds else run.split.loc[run.split["split"] == "train", "source"])
+    tested = set(sources(run.table))
+    found = {}
+    if trained & tested:
+        words = f"Test films of the training films' sources ({', '.join(sorted(trained & tested))}): 'Results'."
+        found["internal"] = Known(words)
+    if trained and tested - trained:
+        words = f"Test films of sources that no training film is of ({', '.join(sorted(tested - trained))}): 'Results'."
+        found["external"] = Known(words)
     return found
 
 

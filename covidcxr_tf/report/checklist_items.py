@@ -50,7 +50,7 @@ CLAIM = (
     Item("30", "Evaluation", "How robust the result is", "robust"),
     Item("31", "Evaluation", "How the model's answers are explained, and whether that was checked", "heat"),
     Item("32", "Evaluation", "Test on films of the same sources", "internal"),
-    Item("33", "Evaluation", "Test on films of other sources"),
+    Item("33", "Evaluation", "Test on films of other sources", "external"),
     Item("34", "Evaluation", "Registration, where it is a trial"),
     Item("35", "Results", "Patients and films taken in and left out", "flow"),
     Item("36", "Results", "Who they are, partition by partition", "characteristics"),

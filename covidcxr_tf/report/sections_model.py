@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from covidcxr_tf.data.check import cramers_v, label_by_source
@@ -216,8 +217,9 @@ def _told(run: RunFolder) -> str:
 def _history_words(history: pd.DataFrame) -> tuple[str, str]:
     alt = f"Training curves over {len(history)} epochs: loss, scores, learning rate and time."
     if "val_loss" in history and history["val_loss"].notna().any():
-        best = history.loc[history["val_loss"].idxmin()]
-        alt += f" The lowest validation loss, {best['val_loss']:.4f}, is of epoch {int(best['epoch'])}."
+        row = int(np.nanargmin(history["val_loss"].to_numpy(np.float64)))
+        lowest, epoch = float(history["val_loss"].iloc[row]), int(history["epoch"].iloc[row])
+        alt += f" The lowest validation loss, {lowest:.4f}, is of epoch {epoch}."
     return alt, "Loss, scores, learning rate and time of each epoch."
 
 

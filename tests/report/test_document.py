@@ -17,7 +17,7 @@ import pytest
 
 from covidcxr_tf.errors import DataError
 from covidcxr_tf.evaluate.classification import evaluate_table
-from covidcxr_tf.report.blocks import Picture
+from covidcxr_tf.report.blocks import Bars, Films, Picture, Table
 from covidcxr_tf.report.card import build_card
 from covidcxr_tf.report.document import build_report, render, write_report
 from covidcxr_tf.report.run_folder import read_run
@@ -109,18 +109,29 @@ def make_run(folder: Path, classes: tuple[str, ...] = ("normal", "covid19"), fig
     table = films(classes)
     metrics = evaluate_table(table, resamples=30, seed=3) | {"split": "test"}
     metrics["validation"] = evaluate_table(films(classes, "validation", 2), resamples=30)
-    facts = {"name": "covid_cxnet", "arch": "chexnet", "task": "classification", "classes": list(classes)}
+    facts: dict[str, Any] = {"name": "covid_cxnet", "arch": "chexnet", "task": "classification"}
+    facts |= {"classes": list(classes)}
     facts |= {"positive": classes[-1], "compat": "paper", "sha256": "a" * 64, "split_digest": "b" * 64, "epoch": 2}
     (folder / "card.json").write_text(json.dumps(build_card(facts, metrics)))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "config.toml").write_text(CONFIG)
-    environment = {"schema_version": 1, "covidcxr_tf": "0.1.0", "python": "3.12.1", "packages": {"numpy": "2.4.6"}}
+    environment: dict[str, Any] = {
+        "schema_version": 1,
+        "covidcxr_tf": "0.1.0",
+        "python": "3.12.1",
+        "packages": {"numpy": "2.4.6"},
+    }
     (folder / "environment.json").write_text(json.dumps(environment))
     table.to_csv(folder / "predictions_test.csv", index=False)
     columns = ["path", "patient_id", "label", "source", "split"]
     whole = pd.concat([films(classes, split)[columns] for split in ("train", "validation", "test")])
     whole.to_csv(folder / "split.csv", index=False)
-    history = {"epoch": [1, 2, 3], "loss": [0.9, 0.7, 0.6], "val_loss": [0.8, 0.65, 0.75], "seconds": [4.0, 4, 4]}
+    history: dict[str, Any] = {
+        "epoch": [1, 2, 3],
+        "loss": [0.9, 0.7, 0.6],
+        "val_loss": [0.8, 0.65, 0.75],
+        "seconds": [4.0, 4, 4],
+    }
     pd.DataFrame(history | {"learning_rate": [1e-3] * 3}).to_csv(folder / "history.csv", index=False)
     curves = ("roc", "precision_recall", "calibration", "decision", "roc_within_source")
     for name in ("history", *(f"{curve}_test" for curve in curves)) if figures else ():
@@ -181,7 +192,7 @@ def test_areas_within_a_source_come_before_the_pooled_one(tmp_path: Path) -> Non
     assert report.tiles[0].label.startswith("AUC of covid19 within")
     assert report.tiles[1].label.endswith("sources pooled")
     assert report.sections[0].key == "results"
-    bars = next(block for block in report.sections[0].blocks if block.kind == "bars")
+    bars = next(block for block in report.sections[0].blocks if isinstance(block, Bars))
     assert [row.label for row in bars.rows] == ["within Elsewhere", "within Saint Elsewhere", "all sources pooled"]
 
 
@@ -252,8 +263,9 @@ def test_without_names_nothing_planted_is_left(tmp_path: Path, monkeypatch: pyte
         assert planted not in text, planted
     assert "source A" in page.text and "source B" in page.text
     assert page_of(folder, anonymous=True)[0] == text
-    names = [film.name for film in next(b for s in build_report(read_run(folder, anonymous=True)).sections
-                                        for b in s.blocks if b.kind == "films").rows]  # fmt: skip
+    sections = build_report(read_run(folder, anonymous=True)).sections
+    (films_shown,) = (block for section in sections for block in section.blocks if isinstance(block, Films))
+    names = [film.name for film in films_shown.rows]
     assert all(re.fullmatch("f[0-9a-f]{20}", name) for name in names) and len(set(names)) == len(names)
 
 
@@ -350,8 +362,10 @@ def test_folds_stand_in_one_page(tmp_path: Path) -> None:
     report = build_report(read_run(tmp_path))
     section = next(section for section in report.sections if section.key == "parts")
     assert section.title == "Folds"
-    assert [row[0] for row in section.blocks[0].rows] == ["fold 1", "fold 2"]
-    assert text_of(parts[0]["auroc"]) in section.blocks[0].rows[0]
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == ["fold 1", "fold 2"]
+    assert text_of(parts[0]["auroc"]) in table.rows[0]
     assert any("fold 3 has no figures" in one.what for one in report.missing)
 
 
