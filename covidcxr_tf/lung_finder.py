@@ -29,7 +29,7 @@ from covidcxr_tf.lungs.anatomy import CLASSES, HEART, LEFT_LUNG, RIGHT_LUNG
 from covidcxr_tf.lungs.masks import SECOND_LUNG_SHARE, MaskQuality, clean_mask, mask_quality
 from covidcxr_tf.lungs.region import lung_region
 from covidcxr_tf.models.files import load_model, model_digest
-from covidcxr_tf.models.shipped import find_shipped, shipped_models
+from covidcxr_tf.models.shipped import find_shipped, newest_version, shipped_models
 
 NEIGHBOURS = np.ones((3, 3), int)  # pixels that touch at a corner belong together
 
@@ -237,6 +237,9 @@ def model_file(name: str | Path) -> Path:
 def _in_folder(folder: Path) -> Path:
     if (folder / "model.keras").is_file():
         return folder / "model.keras"
+    version = newest_version(folder)  # saved_models/NAME
+    if version is not None:
+        return version
     if (folder / "level_1" / "model.keras").is_file():
         raise WeightsError(
             "two-level run",

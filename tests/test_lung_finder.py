@@ -55,6 +55,12 @@ def test_what_is_written_as_a_path_is_a_path(shipped: Path, tmp_path: Path, monk
         model_file("./lung_unet")
 
 
+def test_a_folder_of_versions_means_the_newest(tmp_path: Path) -> None:
+    for version in ("9", "10"):
+        a_model(tmp_path / "net" / version / "model.keras")
+    assert model_file(tmp_path / "net") == tmp_path / "net" / "10" / "model.keras"
+
+
 def test_a_folder_of_no_shipped_name_needs_no_dot(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

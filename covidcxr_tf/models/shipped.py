@@ -27,7 +27,7 @@ def shipped_models() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            newest = _newest(path)
+            newest = newest_version(path)
             if newest is not None:
                 found.setdefault(path.name, newest)
     return found
@@ -56,7 +56,8 @@ def shipped_versions(name: str) -> list[Path]:
     return [path for folder in model_folders() for path in _versions(folder / name)]
 
 
-def _newest(folder: Path) -> Path | None:
+def newest_version(folder: Path) -> Path | None:
+    """Return the path of ``model.keras`` in the newest version folder below `folder`, None where there is none."""
     return next(iter(_versions(folder)), None)
 
 

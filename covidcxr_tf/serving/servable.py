@@ -245,6 +245,9 @@ def _checked(signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]) -> li
     }
     if len(set(rows.values())) > 1:
         raise invalid(f"all inputs of one request must have the same number of rows: {rows}")
+    if 0 in rows.values():
+        # A network over no film at all is a fault inside TensorFlow, not an empty answer.
+        raise invalid("a request needs at least one film")
     return arrays
 
 

@@ -68,6 +68,8 @@ def image(*shape: int, dtype: Any = np.float32) -> dict[str, np.ndarray]:
         ("tensors", {"image": films(b"x")}, None, "to be float32 but string"),
         ("tensors", image(1, 9, 8, 1), None, r"of shape \[\?,8,8,1\] but \[1, 9, 8, 1\]"),
         ("tensors", image(8, 8, 1), None, "of shape"),
+        ("tensors", image(0, 8, 8, 1), None, "at least one film"),
+        ("serving_default", {"image_bytes": np.array([], dtype=object)}, None, "at least one film"),
         ("tensors", {}, None, r"input size does not match signature: 0!=1 .* Missing but required: {image}"),
         ("tensors", {**image(1, 8, 8, 1), "more": films(b"x")}, None, r"Sent extra: {more}"),
         ("tensors", image(1, 8, 8, 1), ("heat",), "output tensor alias not found in signature: heat"),
