@@ -49,9 +49,7 @@ class Report:
     @property
     def missing(self) -> list[Missing]:
         """What the run folder does not hold."""
-        return list(
-            dict.fromkeys(one for section in self.sections for one in section.missing() if section.key != "paper")
-        )
+        return list(dict.fromkeys(one for section in self.sections for one in section.missing()))
 
     @property
     def checklists(self) -> list[Checklist]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from covidcxr_tf.catalog import PAPERS
 from covidcxr_tf.papers.facts import Fact, Paper, load_paper
-from covidcxr_tf.report.blocks import Block, Missing, Section, Table, Text
+from covidcxr_tf.report.blocks import Block, Section, Table, Text
 from covidcxr_tf.report.run_folder import RunFolder
 from covidcxr_tf.report.summary import format_metric
 
@@ -31,9 +31,8 @@ def paper_section(run: RunFolder) -> Section:
         return Section("paper", TITLE, [Text("No paper of the five is behind this run.", "note")])
     paper = load_paper(key)
     about = f"{paper.authors}: {paper.title}. {paper.journal}, {paper.year}."
-    whole = Missing(
-        "All numbers that the paper prints, experiment by experiment.", f"covidcxr reproduce {key} --data MANIFEST"
-    )
+    command = f"covidcxr reproduce {key} --data MANIFEST"
+    whole = Text(f"All that the paper prints, experiment by experiment: {command}", "note")
     if run.judged is None:
         return Section("paper", TITLE, [Text(about), whole])
     split, metrics = run.judged

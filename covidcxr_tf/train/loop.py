@@ -112,6 +112,8 @@ class _Training:
         """Train to the end and return the history."""
         job = self.job
         job.run.checkpoints.mkdir(exist_ok=True)
+        if resume:
+            sweep(job.run.folder, job.run.checkpoints, job.run.figures)
         found = self.checkpoints.latest() if resume else None
         if found is not None:
             check_identity(found.state["identity"], identity_of(job), found.path)
@@ -276,7 +278,6 @@ class _Training:
     def mend(self, found: Checkpoint) -> None:
         """Make ``history.csv`` and ``model.keras`` agree with a checkpoint: a kill may have come between them."""
         run, state = self.job.run, self.state
-        sweep(run.folder, run.checkpoints, run.figures)
         if state.rows:
             write_text(run.history, pd.DataFrame(state.rows).to_csv(index=False))
         else:
