@@ -1,4 +1,4 @@
-"""One config to one run folder: data, training, predictions, metrics, figures, card."""
+"""One config to one run folder: data, training, predictions, metrics, figures, card, report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from covidcxr_tf.recipes.datasets import Datasets, build_datasets
 from covidcxr_tf.recipes.folds import execute_folds
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.phases import execute_phases
+from covidcxr_tf.report.document import write_report
 from covidcxr_tf.report.run_figures import draw_history
 from covidcxr_tf.train.distribution import build_strategy
 from covidcxr_tf.train.job import Job
@@ -77,6 +78,7 @@ def execute(
             return done
         outcome = _execute(config, out, devices, skip_bad, resume, derived)
         run.finish()
+        write_report(run.folder)
         return outcome
 
 
