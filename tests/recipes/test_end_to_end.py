@@ -20,7 +20,8 @@ from covidcxr_tf.recipes.covid_cxnet import level_configs
 
 RUN_FILES = {
     "config.toml", "environment.json", "split.csv", "history.csv", "checkpoints", "model.keras", "metrics.json",
-    "predictions_validation.csv", "predictions_test.csv", "figures", "card.json", "train.log", "tensorboard", "report.html",
+    "predictions_validation.csv", "predictions_test.csv", "figures", "card.json", "train.log", "tensorboard",
+    "report.html",
 }  # fmt: skip
 SMALL = ("--set", "image.size=32", "--set", "image.tiles=4", "--set", "train.batch_size=8")
 
