@@ -8,6 +8,7 @@ import json
 import click
 
 from covidcxr_tf.catalog import PAPERS, entry
+from covidcxr_tf.errors import Stopped
 
 
 @click.command()
@@ -52,7 +53,12 @@ def command(
     from covidcxr_tf.recipes.reproductions.readme import terminal_text
     from covidcxr_tf.recipes.reproductions.run import reproduce
 
-    done = reproduce(key, data, root, out, smoke, repeats, seed, settings, only, masks, masks_root)
+    try:
+        done = reproduce(key, data, root, out, smoke, repeats, seed, settings, only, masks, masks_root)
+    except Stopped:
+        # A single training says --resume, which this command does not have.
+        kept = "stopped by SIGTERM; the run under way begins anew, finished ones are kept"
+        raise Stopped(kept, remedy="run the same command again") from None
     if as_json:
         click.echo(json.dumps(done.document, indent=2, ensure_ascii=False, allow_nan=False))
         return

@@ -129,3 +129,17 @@ def test_help_is_running_text(covidcxr: Callable[..., Any]) -> None:
     done = covidcxr("reproduce", "--help")
     assert 'printed as "not run", with' in " ".join(done.out.split())
     assert "\n  KEY is one of the papers" in done.out
+
+
+def test_a_stop_says_how_this_command_goes_on(covidcxr: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from covidcxr_tf.errors import Stopped
+    from covidcxr_tf.recipes.reproductions import run
+
+    def stopped(*arguments: object) -> None:
+        raise Stopped("stopped by SIGTERM after step 3", remedy="run the same command again with --resume")
+
+    monkeypatch.setattr(run, "reproduce", stopped)
+    done = covidcxr("reproduce", "vgg16_pcxr", "--smoke")
+    assert done.code == 75
+    assert "run the same command again" in done.err
+    assert "--resume" not in done.err
