@@ -118,7 +118,7 @@ def _in_zip(path: Path, unpacked: Path) -> Found:
     found = Found(unpacked.resolve(), [], [])
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as cause:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as cause:
         raise DataError("the zip is damaged", where=path, remedy="get the original file again") from cause
     with archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
@@ -164,7 +164,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, found: Found, roo
             return room
         found.skipped.append((name, f"unpacks to more than {MAX_BYTES} bytes"))
         return count
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError):
         place.unlink(missing_ok=True)
         found.skipped.append((name, "is damaged in the zip"))
         return count
