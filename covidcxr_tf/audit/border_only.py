@@ -5,7 +5,7 @@ from __future__ import annotations
 from covidcxr_tf.audit.evidence import Evidence
 from covidcxr_tf.audit.finding import Finding
 from covidcxr_tf.audit.hiding import BORDER, keep_border
-from covidcxr_tf.audit.limits import Limits
+from covidcxr_tf.audit.limits import Limits, information
 
 NAME = "border_only"
 
@@ -20,4 +20,5 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
         f"From the outer {100 * BORDER:.0f} % of the films alone the model ranks "
         f"{100 * (found['value'] or 0):.0f} % of pairs rightly (chance is 50 %)."
     )
-    return limits.judge(NAME, f"AUC of {evidence.positive} from the border alone", found, sentence)
+    quantity = f"AUC of {evidence.positive} from the border alone"
+    return limits.judge(NAME, quantity, found, sentence, judged=information(found["value"]))

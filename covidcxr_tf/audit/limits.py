@@ -53,9 +53,12 @@ class Limits:
         measured: Mapping[str, Any],
         sentence: str,
         details: Mapping[str, Any] | None = None,
+        *,
+        judged: float | None = None,
     ) -> Finding:
         """Return the finding on a measured value, ``{"value", "ci95", "why"...}`` as in ``metrics.json``.
 
+        `judged` is what the verdict is about, where that is another number than the value.
         A value that is not defined makes the check not applicable; `sentence` is then replaced by why.
         """
         more = {key: entry for key, entry in measured.items() if key not in ("value", "ci95")} | dict(details or {})
@@ -68,7 +71,7 @@ class Limits:
             quantity,
             value,
             None if bounds is None else (float(bounds[0]), float(bounds[1])),
-            self.verdict(value),
+            self.verdict(value if judged is None else judged),
             sentence,
             self.as_dict(),
             more,
@@ -79,6 +82,11 @@ class Limits:
         return Finding(
             name, "", None, None, "not applicable", f"Not checked: {why}.", self.as_dict(), dict(details or {})
         )
+
+
+def information(area: float | None) -> float | None:
+    """Return how far an AUC lies from chance, on its own scale: 0.1 tells as much as 0.9, the other way round."""
+    return None if area is None else max(area, 1 - area)
 
 
 def load_limits(path: str | Path | None = None) -> dict[str, Limits]:

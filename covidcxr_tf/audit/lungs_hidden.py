@@ -5,7 +5,7 @@ from __future__ import annotations
 from covidcxr_tf.audit.evidence import Evidence
 from covidcxr_tf.audit.finding import Finding
 from covidcxr_tf.audit.hiding import hide_lungs
-from covidcxr_tf.audit.limits import Limits
+from covidcxr_tf.audit.limits import Limits, information
 
 NAME = "lungs_hidden"
 
@@ -22,4 +22,5 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
         f"(chance is 50 %, whole films {100 * (whole['value'] or 0):.0f} %)."
     )
     details = {"whole_films": whole, "films_without_lungs_found": unseen}
-    return limits.judge(NAME, f"AUC of {evidence.positive} with the lungs hidden", found, sentence, details)
+    quantity = f"AUC of {evidence.positive} with the lungs hidden"
+    return limits.judge(NAME, quantity, found, sentence, details, judged=information(found["value"]))

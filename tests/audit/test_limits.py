@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from covidcxr_tf.audit.finding import worst
-from covidcxr_tf.audit.limits import Limits, load_limits
+from covidcxr_tf.audit.limits import Limits, information, load_limits
 from covidcxr_tf.catalog import AUDITS
 from covidcxr_tf.errors import ConfigError
 
@@ -28,6 +28,14 @@ def test_a_value_that_reaches_a_limit_has_crossed_it(limits: Limits, value: floa
 def test_an_undefined_value_is_not_applicable_and_keeps_its_reason() -> None:
     found = ABOVE.judge("calibration", "gap", {"value": None, "ci95": None, "why": "no film"}, "never shown.")
     assert (found.verdict, found.value, found.sentence) == ("not applicable", None, "Not checked: no film.")
+
+
+def test_an_auc_far_below_chance_tells_as_much_as_one_far_above() -> None:
+    assert (information(0.1), information(0.9), information(0.5), information(None)) == (0.9, 0.9, 0.5, None)
+    found = Limits(0.6, 0.7, "above", "why").judge(
+        "lungs_hidden", "AUC", {"value": 0.1, "ci95": None}, ".", judged=information(0.1)
+    )
+    assert (found.value, found.verdict) == (0.1, "fail")
 
 
 def test_the_worst_verdict_wins_and_none_is_not_applicable() -> None:
