@@ -121,17 +121,8 @@ def evaluate_table(
     films = _films(table, positive, threshold, as_called)
     values, samples, patients = _measure(films, resamples, seed)
     kinds = _kinds(films)
-    result: dict[str, Any] = {
-        "schema_version": 1,
-        "n": len(films),
-        "patients": patients,
-        "splits": sorted(set(table["split"])) if "split" in table.columns else [],
-        "classes": list(films.classes),
-        "positive": films.classes[films.positive],
-        "threshold": threshold,
-        "threshold_from": _called_by(threshold, threshold_from, as_called),
-        "bootstrap": {"unit": "patient", "method": "percentile", "level": LEVEL, "resamples": resamples, "seed": seed},
-    }
+    result = _head(table, films, patients, resamples, seed)
+    result |= {"threshold": threshold, "threshold_from": _called_by(threshold, threshold_from, as_called)}
     if "predicted" in table.columns:
         result["predicted_changed"] = int(np.sum(class_indices(table["predicted"], films.classes) != films.called))
     for name in OVERALL:
@@ -146,6 +137,19 @@ def evaluate_table(
     of_positive = films.truth == films.positive
     facts = class_facts(films.probs[:, films.positive], of_positive, films.patient_ids, threshold, prevalence)
     return result | {"prevalence": prevalence} | facts
+
+
+def _head(table: pd.DataFrame, films: Films, patients: int, resamples: int, seed: int) -> dict[str, Any]:
+    """Return what the figures are of: films, patients, splits, classes, bootstrap."""
+    return {
+        "schema_version": 1,
+        "n": len(films),
+        "patients": patients,
+        "splits": sorted(set(table["split"])) if "split" in table.columns else [],
+        "classes": list(films.classes),
+        "positive": films.classes[films.positive],
+        "bootstrap": {"unit": "patient", "method": "percentile", "level": LEVEL, "resamples": resamples, "seed": seed},
+    }
 
 
 def confusion(

@@ -142,6 +142,7 @@ def test_a_run_killed_at_any_of_some_drawn_moments_goes_on(whole: Whole, make_ha
 
 @pytest.mark.slow
 def test_a_run_killed_at_every_moment_goes_on(whole: Whole, make_hard_job: MakeJob) -> None:
+    assert len(set(whole.copies)) > 40  # each of them is held against the whole run: weights, losses, seeds
     for copy in whole.copies:
         whole.is_continued_in(copy, make_hard_job)
 
