@@ -29,9 +29,13 @@ ARCHS: dict[str, Entry] = {
     "vgg16": Entry("covidcxr_tf.models.vgg16:build", "VGG16 with dense layers of 4096 (five-fold portable CXR study)"),
     "resnet18": Entry("covidcxr_tf.models.resnet18:build", "ResNet-18 on whole films (Oh 2020, global approach)"),
     "patch-resnet18": Entry("covidcxr_tf.models.patch_resnet18:build", "ResNet-18 on patches that vote (Oh 2020)"),
+    "efficientnet-lite0": Entry(
+        "covidcxr_tf.models.efficientnet_lite0:build", "EfficientNet-Lite0, small, with ImageNet weights (Liu 2020)"
+    ),
     "fcdensenet103": Entry("covidcxr_tf.models.fcdensenet103:build", "FC-DenseNet103 for lungs and heart (Oh 2020)"),
     "fcdensenet67": Entry("covidcxr_tf.models.fcdensenet67:build", "FC-DenseNet67 for lungs and heart (Oh 2020)"),
     "unet": Entry("covidcxr_tf.models.unet:build", "U-Net for lungs (Ronneberger 2015; Haghanifar 2020, 3.2)"),
+    "unet-lite0": Entry("covidcxr_tf.models.unet_lite0:build", "U-Net on EfficientNet-Lite0, for lungs"),
 }
 
 RECIPES: dict[str, Entry] = {

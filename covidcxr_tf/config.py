@@ -34,6 +34,7 @@ class DataConfig(_Table):
     manifest: str = ""
     root: str = ""
     sources: tuple[str, ...] = ()  # keep only films of these sources; empty: all
+    test_sources: tuple[str, ...] = ()  # films of these sources are the test films, and no others; empty: as split
     ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)
     folds: int = Field(0, ge=0, le=20)  # cross-validation by patient; 0: one split
     # Draw train and validation films anew in each epoch (Kusakunniran 2021, 3); classification only. What is judged
@@ -92,6 +93,11 @@ class AugmentConfig(_Table):
     gamma: tuple[float, float] = (1.0, 1.0)
     noise: float = Field(0.0, ge=0, le=0.5)  # standard deviation, of [0, 1]
     invert: float = Field(0.0, ge=0, le=1)  # probability
+    opacity: float = Field(0.0, ge=0, le=1)  # smooth white patches, up to this share of what is left to white
+    tubes: int = Field(0, ge=0, le=8)  # bright curved lines, at most
+    text: float = Field(0.0, ge=0, le=1)  # probability of a line of burnt-in dots
+    blur: float = Field(0.0, ge=0, le=4)  # largest standard deviation, px
+    jpeg: tuple[int, int] = (100, 100)  # quality, 1 to 100
 
 
 class TrainConfig(_Table):
@@ -108,7 +114,10 @@ class TrainConfig(_Table):
     loss: Literal["cross_entropy", "binary_cross_entropy", "bce_dice"] = "cross_entropy"
     background_weight: float = Field(1.0, gt=0)  # of class 0 in the cross entropy of masks with several classes
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "balanced"
+    # Of a film in the loss. source_balanced: each class weighs the same, and within a class each source, but a film
+    # never more than `most_weight` times the mean.
+    class_weights: Literal["none", "balanced", "source_balanced"] = "balanced"
+    most_weight: float = Field(4.0, ge=1)
     monitor: str = "val_loss"
     reduce_lr_patience: int = Field(0, ge=0)  # epochs; 0: off
     reduce_lr_factor: float = Field(0.1, gt=0, lt=1)
@@ -195,6 +204,8 @@ class Config(_Table):
             raise ValueError(f"data.folds is for classification; the task is {self.task}")
         if self.data.folds and (self.run_phases or self.data.redraw_validation):
             raise ValueError("data.folds goes neither with run_phases nor with data.redraw_validation")
+        if self.data.test_sources and (self.data.folds or self.data.redraw_validation):
+            raise ValueError("data.test_sources goes neither with data.folds nor with data.redraw_validation")
         if self.data.redraw_validation and self.task != "classification":
             raise ValueError(f"data.redraw_validation is for classification; the task is {self.task}")
         if self.patches.size > self.image.size:

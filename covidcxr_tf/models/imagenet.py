@@ -1,4 +1,7 @@
-"""ImageNet weights through ``keras.applications``: which architectures have them, and how each wants its input."""
+"""ImageNet weights: which architectures have them, where they come from, and how each wants its input.
+
+DenseNet121, ResNet-101 and VGG16 come through ``keras.applications``, EfficientNet-Lite0 from a Python package.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.models.arrays import Layers
 from covidcxr_tf.models.layers import IMAGENET, Normalisation
+from covidcxr_tf.models.torch_lite0 import imagenet_file, read_lite0
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 # Mean levels of ImageNet, RGB; these networks were trained on 0 to 255 with the mean taken off and nothing divided.
@@ -17,6 +21,10 @@ CAFFE: Normalisation = (
     (123.68 / 255, 116.779 / 255, 103.939 / 255),
     (1 / 255, 1 / 255, 1 / 255),
 )
+# EfficientNet-Lite0 takes (x - 127) / 128 of 0 to 255.
+LITE0: Normalisation = ((127 / 255,) * 3, (128 / 255,) * 3)
+#: Models that hold the convolutions of EfficientNet-Lite0.
+LITE0_MODELS = ("efficientnet_lite0", "unet_lite0")
 TORCH_RESNET18 = "resnet18-f37072fd.pth"
 TORCH_URL = f"https://download.pytorch.org/models/{TORCH_RESNET18}"
 
@@ -72,6 +80,8 @@ def imagenet_layers(model: keras.Model) -> Layers:
     WeightsError
         If there are none for this architecture or size, or they can be neither found nor fetched.
     """
+    if model.name in LITE0_MODELS:
+        return read_lite0(imagenet_file())
     source = _source_of(model)
     try:
         pretrained = getattr(keras.applications, source.application)(
@@ -92,6 +102,8 @@ def imagenet_layers(model: keras.Model) -> Layers:
 
 def normalisation(arch: str) -> Normalisation:
     """Return mean and standard deviation, of [0, 1], RGB, that the ImageNet weights of an architecture expect."""
+    if arch in LITE0_MODELS:
+        return LITE0
     source = SOURCES.get(arch)
     return source.normalisation if source else IMAGENET
 
@@ -107,5 +119,7 @@ def _source_of(model: keras.Model) -> Source:
             "--init none",
         )
     names = ", ".join(sorted({known.application for known in SOURCES.values()}))
-    archs = ", ".join(name for name in SOURCES)
-    raise WeightsError(f"there are no ImageNet weights for {model.name}", expected=f"{names} (archs {archs})")
+    archs = ", ".join([*SOURCES, "efficientnet-lite0", "unet-lite0"])
+    raise WeightsError(
+        f"there are no ImageNet weights for {model.name}", expected=f"{names}, EfficientNet-Lite0 (archs {archs})"
+    )

@@ -2,10 +2,11 @@
 
 =================  =====================================================================================
 ``none``           fresh, seeded
-``imagenet``       DenseNet121, ResNet-101 and VGG16 of keras.applications, downloaded once into ``~/.keras/models``
+``imagenet``       DenseNet121, ResNet-101 and VGG16 of keras.applications, downloaded once into ``~/.keras/models``;
+                   EfficientNet-Lite0 from the package that the extra ``imagenet`` installs
 ``chexnet:FILE``   a CheXNet file in any of three layouts, or converted by ``covidcxr weights convert``
-``FILE``           a ``.keras`` or ``.weights.h5`` file of ours, layers match by name and shape; for ResNet-18 also a
-                   PyTorch state dict (``.pth``)
+``FILE``           a ``.keras`` or ``.weights.h5`` file of ours, layers match by name and shape; for ResNet-18 and
+                   EfficientNet-Lite0 also a PyTorch state dict (``.pth``)
 =================  =====================================================================================
 """
 
@@ -24,10 +25,12 @@ from covidcxr_tf.models import files, imagenet
 from covidcxr_tf.models.arrays import Layers, fitting, named_arrays, open_store
 from covidcxr_tf.models.converted import read_chexnet, stored_provenance
 from covidcxr_tf.models.layers import IMAGENET, Normalisation
+from covidcxr_tf.models.torch_lite0 import read_lite0
 from covidcxr_tf.models.torch_resnet import is_torch_file, read_resnet18
 
 # These may differ; everything else of a pretrained backbone must fit.
 HEAD_LAYERS = ("dense1", "dense2", "dense3", "head", "logits")
+DECODER = "decoder"  # first part of the names of a segmenter's layers after its encoder
 NORMALISE = "normalise"  # belongs to the films that a model is trained on: never taken from a file
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ def apply_init(model: keras.Model, init: str) -> InitReport:
         layer.name for layer in model.layers if layer.weights and layer.name not in plan and layer.name != NORMALISE
     )
     missing = [name for name in fresh if name not in HEAD_LAYERS]
+    if pretrained:  # a classifier's weights say nothing of the way up to a mask
+        missing = [name for name in missing if not name.startswith(DECODER)]
     filled = len(set(plan) - set(HEAD_LAYERS))
     if not filled or len(missing) > (0 if pretrained else filled):
         raise WeightsError(
@@ -91,6 +96,8 @@ def _read(model: keras.Model, init: str) -> tuple[Layers, str]:
         layers, network = imagenet.imagenet_layers(model), model.name
     elif _is_chexnet(init):
         layers, network = read_chexnet(init.removeprefix("chexnet:")).layers, "a DenseNet121 (arch chexnet)"
+    elif is_torch_file(init) and model.name in imagenet.LITE0_MODELS:
+        return read_lite0(init), "an EfficientNet-Lite0 (archs efficientnet-lite0, unet-lite0)"
     elif is_torch_file(init):
         # The head of a file with as many classes fits as well, as it does with a file of ours.
         return read_resnet18(init), "a ResNet-18 (archs resnet18, patch-resnet18)"
@@ -126,7 +133,7 @@ def recommended_normalisation(init: str, channels: int, arch: str = "densenet121
         provenance = read_chexnet(init.removeprefix("chexnet:")).provenance
         known = (provenance.mean, provenance.std)
     elif is_torch_file(init):
-        known = IMAGENET  # torchvision's own; a state dict does not say
+        known = imagenet.LITE0 if arch in imagenet.LITE0_MODELS else IMAGENET  # a state dict does not say
     else:
         known = _normalisation_of_file(Path(init))
     if known is None or len(known[0]) == channels:

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from covidcxr_tf.config import AugmentConfig
+from covidcxr_tf.pipeline.artefacts import in_the_file, on_the_film
 
 
 def augment_batch(images: Any, masks: Any | None, config: AugmentConfig, seed: Any) -> tuple[Any, Any | None]:
@@ -41,7 +42,9 @@ def augment_batch(images: Any, masks: Any | None, config: AugmentConfig, seed: A
         images = keras.ops.image.affine_transform(images, transform, interpolation="bilinear", fill_mode="constant")
         if masks is not None:
             masks = keras.ops.image.affine_transform(masks, transform, interpolation="nearest", fill_mode="constant")
-    return grey_levels(images, config, draws), masks
+    images = on_the_film(images, config, draws)
+    images = grey_levels(images, config, draws)
+    return in_the_file(images, config, draws), masks
 
 
 def movement(config: AugmentConfig, draws: _Draws, size: int) -> Any | None:
@@ -104,6 +107,9 @@ class _Draws:
     def sign(self, wanted: bool) -> Any:
         half = tf.random.stateless_uniform([self.count], self._next()) < 0.5
         return tf.where(half, -1.0, 1.0) if wanted else tf.ones([self.count])
+
+    def normal_field(self, cells: tuple[int, int]) -> Any:
+        return tf.random.stateless_normal([self.count, *cells, 1], self._next())
 
     def normal(self, like: Any, deviation: float) -> Any:
         return tf.random.stateless_normal(tf.shape(like), self._next(), stddev=deviation)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from covidcxr_tf.config import Config
+from covidcxr_tf.data.held_out import hold_out_sources
 from covidcxr_tf.data.manifest import load_manifest, map_classes, with_findings
 from covidcxr_tf.data.splits import check_split, fold_by_patient, split_digest, with_split
 from covidcxr_tf.data.synthetic import DEFAULT_LABELS, VERSION, write_demo
@@ -20,6 +21,7 @@ from covidcxr_tf.lungs.drawn_masks import with_heart_masks
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.pipeline.redraw import Redraw
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare, reference_histogram
+from covidcxr_tf.recipes.film_weights import loss_weights
 from covidcxr_tf.recipes.lineage import earlier_training, refuse_seen_patients, training_record
 
 PARTS = ("train", "validation", "test")
@@ -91,6 +93,8 @@ def open_manifest(config: Config, *, masks: bool = False) -> pd.DataFrame:
         manifest = map_classes(manifest, dict(config.classes))
     if config.data.folds:
         return _in_folds(manifest, config)
+    if config.data.test_sources:
+        manifest = hold_out_sources(manifest, config.data.test_sources, config.data.ratios, config.seed)
     manifest = with_split(manifest, config.data.ratios, config.seed)
     check_split(manifest)
     return _renumbered(manifest)
@@ -143,7 +147,7 @@ def assemble(
         pools |= dict.fromkeys(("train", "validation"), (*groups["train"], *groups["validation"]))
     # All that training draws from: redrawn validation films train in other epochs.
     trained = manifest[prepared.group_by].isin(pools["train"]).to_numpy() & prepared.kept()
-    weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, trained, config)
+    weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, trained, config, manifest)
 
     def batches(part: str) -> Batches:
         training = part == "train"
@@ -210,21 +214,6 @@ def class_numbers(manifest: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarra
         stray = manifest["label"][numbers.isna()].iloc[0]
         raise ManifestError(f"label '{stray}' is no class", expected=", ".join(classes))
     return numbers.to_numpy(dtype=np.int32)
-
-
-def loss_weights(targets: np.ndarray, train: np.ndarray, config: Config) -> np.ndarray | None:
-    """Return each film's weight in the loss, float32 (rows,), or None for equal weights.
-
-    ``balanced``: n / (classes x n of the class), counted on training films (with redrawn validation films on all that
-    are drawn from), so that the mean weight there is 1 (King & Zeng 2001; scikit-learn's ``class_weight="balanced"``).
-    """
-    if config.train.class_weights == "none":
-        return None
-    counts = np.bincount(targets[train], minlength=len(config.class_names)).astype(np.float64)
-    if counts.min() == 0:
-        missing = config.class_names[int(counts.argmin())]
-        raise ManifestError(f"no training film of the class '{missing}'", expected="at least one film a class")
-    return (counts.sum() / (len(counts) * counts))[targets].astype(np.float32)
 
 
 def _in_folds(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:

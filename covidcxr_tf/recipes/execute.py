@@ -197,7 +197,8 @@ def _normalisation(config: Config, sets: Datasets) -> dict[str, Normalisation]:
     if config.model.normalise == "estimate":
         return {"normalise": estimate_normalisation(sets.training, config.model.normalise_films)}
     if config.model.normalise == "imagenet":
-        known = normalisation(config.arch)  # Keras' ResNet-101 and VGG16 were trained on other levels than PyTorch's
+        # Keras' ResNet-101 and VGG16 were trained on other levels than PyTorch's.
+        known = normalisation(config.arch.replace("-", "_"))
         mean, std = (values if channels == 3 else [float(np.mean(values))] * channels for values in known)
         return {"normalise": (mean, std)}
     if config.model.normalise == "none":

@@ -23,6 +23,12 @@ TINY: dict[str, dict[str, Any]] = {
     "vgg16": {"input_shape": (32, 32, 3), "num_classes": 2, "filters": (4, 4, 8, 8, 16), "head_units": 16},
     "resnet18": {"input_shape": (32, 32, 3), "num_classes": 2, "blocks": (1, 1, 1, 2), "stem": 4},
     "patch-resnet18": {"input_shape": (32, 32, 3), "num_classes": 2, "blocks": (1, 1, 1, 2), "stem": 4},
+    "efficientnet-lite0": {
+        "input_shape": (32, 32, 3),
+        "num_classes": 2,
+        "blocks": (1, 1, 1, 1, 1, 2),
+        "width": 0.25,
+    },
     "fcdensenet103": {
         "input_shape": (16, 16, 1),
         "num_classes": 1,
@@ -40,6 +46,13 @@ TINY: dict[str, dict[str, Any]] = {
         "stem": 6,
     },
     "unet": {"input_shape": (16, 16, 1), "filters": (4, 8), "num_classes": 1, "dropout": 0.1},
+    "unet-lite0": {
+        "input_shape": (32, 32, 1),
+        "num_classes": 1,
+        "filters": (4, 4, 8, 8, 8),
+        "blocks": (1, 1, 1, 1, 1, 1),
+        "width": 0.25,
+    },
 }
 
 

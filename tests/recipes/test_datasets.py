@@ -17,10 +17,10 @@ from covidcxr_tf.recipes.datasets import (
     build_datasets,
     class_numbers,
     demo_manifest,
-    loss_weights,
     open_manifest,
 )
 from covidcxr_tf.recipes.execute import _normalisation
+from covidcxr_tf.recipes.film_weights import loss_weights
 
 
 def config_for(manifest: Path | str, *changes: str) -> Config:
@@ -31,15 +31,51 @@ def test_balanced_weights_by_hand() -> None:
     # Training films: 3 of class 0, 1 of class 1. Weights 4 / (2 * 3) and 4 / (2 * 1); their mean over the four is 1.
     targets = np.array([0, 0, 0, 1, 1, 1, 1], np.int32)
     train = np.array([True] * 4 + [False] * 3)
-    weights = loss_weights(targets, train, load_config("base"))
+    films = pd.DataFrame(index=range(7))
+    weights = loss_weights(targets, train, load_config("base"), films)
     np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2 / 3, 2, 2, 2, 2])
     assert np.mean(weights[train]) == pytest.approx(1)
-    assert loss_weights(targets, train, load_config("base", ["train.class_weights=none"])) is None
+    assert loss_weights(targets, train, load_config("base", ["train.class_weights=none"]), films) is None
 
 
 def test_a_class_without_training_films_is_named() -> None:
     with pytest.raises(ManifestError, match="no training film of the class 'covid19'"):
-        loss_weights(np.array([0, 0, 1]), np.array([True, True, False]), load_config("base"))
+        films = pd.DataFrame(index=range(3))
+        loss_weights(np.array([0, 0, 1]), np.array([True, True, False]), load_config("base"), films)
+
+
+def test_source_balanced_weights_by_hand() -> None:
+    # Class 0: three films of a, one of b; class 1: two of b. Classes sum up to the same, and sources within a class.
+    targets = np.array([0, 0, 0, 0, 1, 1, 1], np.int32)
+    films = pd.DataFrame({"source": ["a", "a", "a", "b", "b", "b", "c"]})
+    train = np.array([True] * 6 + [False])
+    config = load_config("base", ["train.class_weights=source_balanced", "train.most_weight=100"])
+    weights = loss_weights(targets, train, config, films)
+    # Of a whole of 6: 3 a class; class 0 gives 1.5 to a (0.5 a film) and 1.5 to b; class 1 gives 1.5 to each film of b.
+    np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 1.5, 1.5, 1.5, 0.0], rtol=1e-6)
+
+
+def test_no_film_weighs_more_than_the_most() -> None:
+    targets = np.repeat([0, 1], 50).astype(np.int32)
+    films = pd.DataFrame({"source": ["a"] * 49 + ["b"] * 51})
+    config = load_config("base", ["train.class_weights=source_balanced", "train.most_weight=3"])
+    weights = loss_weights(targets, np.ones(100, bool), config, films)
+    # Alone of its class in b: 25 of the weight 100, cut at 3, and the rest scaled up to the mean 1.
+    assert weights[49] == pytest.approx(3 / 0.78, rel=1e-6)
+    assert np.mean(weights) == pytest.approx(1)
+
+
+def test_without_sources_they_cannot_be_balanced() -> None:
+    config = load_config("base", ["train.class_weights=source_balanced"])
+    with pytest.raises(ManifestError, match="no column 'source'"):
+        loss_weights(np.array([0, 1]), np.array([True, True]), config, pd.DataFrame(index=range(2)))
+
+
+def test_held_out_sources_are_the_test_films(phantoms: Path) -> None:
+    films = open_manifest(config_for(phantoms, "data.test_sources=['demo-north']"))
+    assert set(films.loc[films["split"] == "test", "source"]) == {"demo-north"}
+    assert "demo-north" not in set(films.loc[films["split"] != "test", "source"])
+    assert films.index.tolist() == list(range(len(films)))
 
 
 def test_class_numbers_follow_the_order_of_the_config() -> None:
