@@ -109,6 +109,11 @@ class TrainConfig(_Table):
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
     weight_decay: float = Field(0.0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
+    # The rate used is learning_rate times batch_size / base_batch_size (linear), or the root of that (sqrt).
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    base_batch_size: int = Field(0, ge=0)  # films a batch that learning_rate was chosen for; 0: no scaling
+    accumulate_steps: int = Field(1, ge=1)  # parts that a batch is computed in, one after the other: less memory
+    steps_per_execution: int = Field(1, ge=1)  # steps in one call: less overhead; saving and stopping wait for its end
     l1: float = Field(0.0, ge=0)  # times the sum of absolute kernel weights, added to the loss
     recompute: bool = False  # keep few activations and compute the rest again going back: less memory, more time
     loss: Literal["cross_entropy", "binary_cross_entropy", "bce_dice"] = "cross_entropy"
@@ -118,6 +123,9 @@ class TrainConfig(_Table):
     # never more than `most_weight` times the mean.
     class_weights: Literal["none", "balanced", "source_balanced"] = "balanced"
     most_weight: float = Field(4.0, ge=1)
+    # Films added to each class of each source before its shares are taken: with them the network is asked only for what
+    # the hospital does not already tell. 0: off
+    source_prior: float = Field(0.0, ge=0)
     monitor: str = "val_loss"
     reduce_lr_patience: int = Field(0, ge=0)  # epochs; 0: off
     reduce_lr_factor: float = Field(0.1, gt=0, lt=1)

@@ -145,7 +145,7 @@ class LungFinder:
         else:
             anatomy = None
             mask = clean_mask((resize(probabilities, (film.shape[0], film.shape[1])) > 0.5).astype(np.uint8))
-        return Segmentation(mask, lung_region(probabilities), probabilities, mask_quality(mask), anatomy)
+        return Segmentation(mask, lung_region(probabilities), probabilities, mask_quality(mask, probabilities), anatomy)
 
     def anatomy(self, film: np.ndarray) -> np.ndarray:
         """Return the number in `covidcxr_tf.lungs.anatomy.CLASSES` of each pixel of a film float32 (H, W) in [0, 1].

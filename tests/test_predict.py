@@ -21,7 +21,7 @@ from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.patches import coverage, patch_corners
-from covidcxr_tf.lungs.region import lung_box, mask_film
+from covidcxr_tf.lungs.region import lung_box, lung_region, mask_film
 from covidcxr_tf.models.files import load_model, model_digest, save_model
 from covidcxr_tf.predict import (
     NO_LUNGS,
@@ -281,16 +281,18 @@ def test_outside_the_lungs_is_black_and_the_frame_is_the_films(shipped_lungs: Pa
     facts = patch_facts(image=image.model_dump(mode="json"))
     loaded = PatchModel(patch_network(), facts, Path("model.keras"), LungFinder.load("lung_unet"))
     film = read_image(film_path(load_manifest(phantoms), 0))
-    region = np.zeros((32, 32), np.uint8)
-    region[8:24, 6:26] = 1
+    shares = np.zeros((32, 32), np.float32)
+    shares[8:24, 6:26] = 1
+    region = lung_region(shares)
     found = loaded.lungs
     assert found is not None
-    found.region = lambda film: region  # type: ignore[method-assign]
+    found.probabilities = lambda film: shares  # type: ignore[method-assign]
     given = loaded.film_input(film)
-    assert (given.box, given.status) == ((0.0, 0.0, 1.0, 1.0), 0) and given.region is region
+    assert (given.box, given.status) == ((0.0, 0.0, 1.0, 1.0), 0)
+    assert given.region is not None and (given.region == region).all()
     black = mask_film(np.ones((64, 64), np.float32), region) == 0
     assert black.any() and not given.array[black].any() and given.array[~black].any()
-    found.region = lambda film: np.zeros_like(region)  # type: ignore[method-assign]
+    found.probabilities = lambda film: np.zeros_like(shares)  # type: ignore[method-assign]
     whole = loaded.film_input(film)
     assert whole.status == NO_LUNGS and whole.array[black].any()
 

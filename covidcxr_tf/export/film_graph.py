@@ -105,9 +105,10 @@ def _seen(loaded: LoadedModel, lungs: Frozen | None, film: tf.Tensor) -> Seen:
         levels = graph.model_input(film, loaded.image, reference_histogram=loaded.reference)
         return Seen(levels, tf.constant(OK), tf.cast(whole, tf.float32), tf.constant(NONE))
     small = fractions(graph.model_input(film, loaded.lungs.image))
-    region = graph.lung_region(lungs(small[tf.newaxis])[0][0])
+    shares = lungs(small[tf.newaxis])[0][0]
+    region = graph.lung_region(shares)
     region = tf.ensure_shape(region, (loaded.lungs.image.size, loaded.lungs.image.size))
     box, found = graph.lung_box(region, loaded.image.lung_margin)
     levels = graph.model_input(film, loaded.image, box, region, loaded.reference)
     used = whole if loaded.image.lungs == "mask_whole" else box
-    return Seen(levels, tf.where(found, OK, NO_LUNGS), tf.cast(used, tf.float32), mask_score(region))
+    return Seen(levels, tf.where(found, OK, NO_LUNGS), tf.cast(used, tf.float32), mask_score(region, shares))

@@ -7,13 +7,15 @@ import tensorflow as tf
 from covidcxr_tf.lungs import masks
 
 
-def mask_score(region: tf.Tensor) -> tf.Tensor:
+def mask_score(region: tf.Tensor, probabilities: tf.Tensor | None = None) -> tf.Tensor:
     """Return the score of a lung region, float32 [], in [0, 1]; that of `masks.mask_quality`, rounded to float32.
 
     Parameters
     ----------
     region : uint8 [h, w], 0 or 1
         Static shape, fewer than 2**24 pixels.
+    probabilities : float32 [h, w], optional
+        The network's, which its certainty is taken from.
     """
     rows, columns = region.shape
     inside = tf.cast(region, tf.float64)
@@ -23,7 +25,16 @@ def mask_score(region: tf.Tensor) -> tf.Tensor:
     symmetry = _rising(_symmetry(inside), masks.SYMMETRY_LIMIT, masks.SYMMETRY_USUAL)
     border = _rising(-_border_share(inside), -masks.BORDER_LIMIT, -masks.BORDER_USUAL)
     score = usual_area * _components_mark(region) * symmetry * border
+    if probabilities is not None:
+        score *= _rising(expected_dice(probabilities), masks.CERTAINTY_LIMIT, masks.CERTAINTY_USUAL)
     return tf.where(area > 0, tf.cast(score, tf.float32), 0.0)
+
+
+def expected_dice(probabilities: tf.Tensor) -> tf.Tensor:
+    """Return the Dice that a network expects of its own mask, float64 []; twin of `masks.expected_dice`."""
+    shares = tf.cast(probabilities, tf.float64)
+    inside = tf.cast(shares > 0.5, tf.float64)
+    return tf.math.divide_no_nan(2 * tf.reduce_sum(shares * inside), tf.reduce_sum(shares) + tf.reduce_sum(inside))
 
 
 def part_areas(region: tf.Tensor) -> tf.Tensor:

@@ -32,7 +32,8 @@ def build_loss(train: TrainConfig, num_classes: int, task: str = "classification
         ``"segmentation"`` and ``"multilabel"`` take labels in the shape of the logits, but for the ``cross_entropy`` of
         a segmentation, which takes class numbers (N, H, W, 1); ``"classification"`` and ``"hierarchical"`` take class
         indices (N,) or one-hot rows (N, num_classes). A model with a single logit for two classes (the papers' sigmoid)
-        takes the same labels: index 1 is the sigmoid's class.
+        takes the same labels: index 1 is the sigmoid's class. One-hot rows with another C numbers behind them, float32
+        (N, 2 C), add these to the logits in training: log priors of the film's source (Menon 2021, equation 10).
 
     Raises
     ------
@@ -51,6 +52,9 @@ def build_loss(train: TrainConfig, num_classes: int, task: str = "classification
     chosen = cross_entropy if name == "cross_entropy" else one_against_rest
 
     def loss(labels: Any, logits: Any) -> Any:
+        if len(labels.shape) == 2 and labels.shape[-1] == 2 * num_classes and logits.shape[-1] == num_classes:
+            labels, offsets = labels[:, :num_classes], labels[:, num_classes:]
+            return chosen(labels, ops.cast(logits, "float32") + offsets, smoothing)
         if logits.shape[-1] == 1:
             return binary_cross_entropy(_positive(labels), logits, smoothing)
         return chosen(_one_hot(labels, num_classes), logits, smoothing)

@@ -17,6 +17,7 @@ from covidcxr_tf.predict import HierarchicalModel, combine_levels, load_any, pre
 from covidcxr_tf.recipes.classifier import judge, model, write_judgement
 from covidcxr_tf.recipes.datasets import model_facts, open_manifest
 from covidcxr_tf.recipes.outcome import Outcome
+from covidcxr_tf.train.distribution import connect
 from covidcxr_tf.train.run_dir import RunDir
 from covidcxr_tf.train.sameness import PLACES, write_same
 
@@ -60,6 +61,8 @@ def execute_levels(
         table = merge(level.model_dump(mode="json"), {"data": {"manifest": str(split), "root": root}})
         wanted, folder = check_config(table), run.folder / name
         execute(wanted, folder, devices=devices, skip_bad=skip_bad, resume=resume, derived=PLACES)
+    if not connect(devices).is_chief:
+        return Outcome(run, {})
     combined = load_any(run.folder)
     assert isinstance(combined, HierarchicalModel)
     tables = {}

@@ -21,7 +21,7 @@ from covidcxr_tf.lungs.drawn_masks import with_heart_masks
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.pipeline.redraw import Redraw
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare, reference_histogram
-from covidcxr_tf.recipes.film_weights import loss_weights
+from covidcxr_tf.recipes.film_weights import loss_weights, with_source_priors
 from covidcxr_tf.recipes.lineage import earlier_training, refuse_seen_patients, training_record
 
 PARTS = ("train", "validation", "test")
@@ -149,12 +149,16 @@ def assemble(
     trained = manifest[prepared.group_by].isin(pools["train"]).to_numpy() & prepared.kept()
     weights = None if targets is None or targets.ndim > 1 else loss_weights(targets, trained, config, manifest)
 
+    taught = targets
+    if config.train.source_prior and targets is not None and targets.ndim == 1:
+        taught = with_source_priors(targets, trained, config, manifest)
+
     def batches(part: str) -> Batches:
         training = part == "train"
         return Batches(
             prepared,
             pools[part],
-            targets,
+            taught if training else targets,
             weights if training else None,
             config.train.batch_size,
             seed=config.seed,

@@ -14,18 +14,20 @@ import numpy as np
 
 from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
+from covidcxr_tf.errors import UsageError
 from covidcxr_tf.files import replacing
 from covidcxr_tf.models.imagenet import normalisation
 from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.pipeline.normalisation import estimate_normalisation
-from covidcxr_tf.recipes.datasets import Datasets, build_datasets
+from covidcxr_tf.recipes.datasets import Datasets, build_datasets, demo_manifest
 from covidcxr_tf.recipes.folds import execute_folds
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.phases import execute_phases
 from covidcxr_tf.report.document import write_report
 from covidcxr_tf.report.run_figures import draw_history
-from covidcxr_tf.train.distribution import build_strategy
+from covidcxr_tf.train.crew import Crew
+from covidcxr_tf.train.distribution import build_strategy, connect
 from covidcxr_tf.train.job import Job
 from covidcxr_tf.train.lock import run_lock
 from covidcxr_tf.train.loop import fit
@@ -44,8 +46,12 @@ def execute(
     skip_bad: int = 0,
     resume: bool = False,
     derived: Sequence[str] = (),
+    profile: bool = False,
 ) -> Outcome:
     """Train as the config says and return the finished run.
+
+    Where ``TF_CONFIG`` names several processes, each calls this with the same arguments; the chief alone writes `out`
+    and judges, and the others return a run without metrics, whose folder goes.
 
     Parameters
     ----------
@@ -61,6 +67,8 @@ def execute(
         continues from its last checkpoint. Where there is nothing yet, begin.
     derived : sequence of str
         Keys of the config that may have changed: those that a run of several parts sets in its parts.
+    profile : bool
+        Write a TensorBoard profile of steps 10 to 20 into the run folder.
 
     Raises
     ------
@@ -69,21 +77,27 @@ def execute(
         process trains in `out`, ConfigError or SplitError where a resumed run began with another config or split,
         Stopped after SIGTERM.
     """
-    with stop_signals(), run_lock(out):
+    if profile and (config.run_phases or config.data.folds or config.task == "hierarchical"):
+        raise UsageError("--profile of a run of several trainings", expected="one training, such as one of its phases")
+    crew = connect(devices)  # before TensorFlow computes anything
+    with stop_signals(), crew.faults(), crew.folder(out) as folder, run_lock(folder):
         if not resume:
-            check_free(out)  # before the films are prepared, which may take hours
-        run = RunDir(out)
-        done = finished_before(config, run, derived) if resume else None
+            check_free(folder)  # before the films are prepared, which may take hours
+        run = RunDir(folder)
+        done = _all_finished_before(crew, config, run, derived) if resume else None
         if done is not None:
             return done
-        outcome = _execute(config, out, devices, skip_bad, resume, derived)
-        run.finish()
-        write_report(run.folder)
+        if not config.data.manifest:  # films are prepared by one process at a time, and drawn by any
+            crew.chief_first(lambda: demo_manifest(config))
+        outcome = _execute(config, folder, devices, skip_bad, resume, derived, profile)
+        if crew.is_chief:
+            run.finish()
+            write_report(run.folder)
         return outcome
 
 
 def _execute(
-    config: Config, out: str | Path, devices: str, skip_bad: int, resume: bool, derived: Sequence[str]
+    config: Config, out: Path, devices: str, skip_bad: int, resume: bool, derived: Sequence[str], profile: bool
 ) -> Outcome:
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
@@ -97,7 +111,7 @@ def _execute(
     if resume:  # a config that has changed is told before hours of preparing its films
         RunDir(out).check_config(config, derived)
     sets = build_datasets(config, skip_bad=skip_bad)
-    return train_and_judge(config, sets, out, devices=devices, resume=resume, derived=derived)
+    return train_and_judge(config, sets, out, devices=devices, resume=resume, derived=derived, profile=profile)
 
 
 def finished_before(config: Config, run: RunDir, derived: Sequence[str] = ()) -> Outcome | None:
@@ -116,6 +130,16 @@ def finished_before(config: Config, run: RunDir, derived: Sequence[str] = ()) ->
     return Outcome(run, metrics)
 
 
+def _all_finished_before(crew: Crew, config: Config, run: RunDir, derived: Sequence[str]) -> Outcome | None:
+    """Return what the chief's run found before, on all; the others get its model, which a phase may begin with."""
+    done = finished_before(config, run, derived) if crew.is_chief else None
+    metrics = crew.document(None if done is None else done.metrics)
+    if metrics is None:
+        return None
+    crew.file(run.model)
+    return Outcome(run, metrics)
+
+
 def train_and_judge(
     config: Config,
     sets: Datasets,
@@ -124,6 +148,7 @@ def train_and_judge(
     devices: str = "all",
     resume: bool = False,
     derived: Sequence[str] = (),
+    profile: bool = False,
 ) -> Outcome:
     """Train one network on batches that are there, judge it, and return the finished run.
 
@@ -132,7 +157,9 @@ def train_and_judge(
     CovidcxrError
         As `execute`.
     """
-    done = finished_before(config, RunDir(out), derived) if resume else None
+    crew = connect(devices)
+    crew.meet()  # films are prepared on each machine; who waits here hears signals
+    done = _all_finished_before(crew, config, RunDir(out), derived) if resume else None
     if done is not None:
         done.run.write_split(sets.manifest)  # holds it against the split that the run was of
         return done
@@ -140,9 +167,12 @@ def train_and_judge(
     recipe = resolve("recipes", config.recipe)
     with new_run(out, config, resume=resume, derived=derived) as run:
         job = prepare_job(config, sets, run, recipe, devices)
+    job.profile = profile
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
     job.callbacks = (draw,)
     fit(job, resume=resume)
+    if not crew.is_chief:
+        return Outcome(run, {})
     metrics = recipe.judge(config, job, sets)
     run.finish()
     return Outcome(run, metrics)

@@ -50,3 +50,26 @@ def _source_balanced(targets: np.ndarray, train: np.ndarray, manifest: pd.DataFr
     )
     weights = np.minimum(weights / weights[train].mean(), most)
     return (weights / weights[train].mean()).astype(np.float32)
+
+
+def with_source_priors(targets: np.ndarray, train: np.ndarray, config: Config, manifest: pd.DataFrame) -> np.ndarray:
+    """Return one-hot targets with the log shares of the classes in each film's source behind them, float32 (rows, 2 C).
+
+    The loss adds the shares to the logits in training, so that they need not say what the source says already: a source
+    of one class alone asks for next to nothing, one with both asks for their difference. In use nothing is added: the
+    logits are then as if every source had all classes alike.
+
+    Source: Menon 2021, section 4.2 (logit adjustment), with the source's shares in place of the whole set's. Counted on
+    training films, `train.source_prior` added to each count.
+
+    Raises
+    ------
+    ManifestError
+        If the manifest has no column ``source``.
+    """
+    if "source" not in manifest:
+        raise ManifestError("no column 'source', but train.source_prior is set", where=manifest.attrs.get("manifest"))
+    classes = np.eye(len(config.class_names), dtype=np.float64)[targets]
+    counts = pd.DataFrame(classes * train[:, None]).groupby(manifest["source"].to_numpy()).transform("sum").to_numpy()
+    counts = counts + config.train.source_prior
+    return np.concatenate([classes, np.log(counts / counts.sum(axis=1, keepdims=True))], axis=1).astype(np.float32)

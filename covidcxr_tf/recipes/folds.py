@@ -18,6 +18,7 @@ from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.recipes.datasets import PARTS, assemble, open_manifest, prepare_films
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.report.comparison import draw_folds
+from covidcxr_tf.train.distribution import connect
 from covidcxr_tf.train.run_dir import RunDir
 
 
@@ -52,6 +53,8 @@ def execute_folds(
         groups = {part: tuple(sorted(set(films["fold"][films["split"] == part]))) for part in PARTS}
         sets = assemble(config, dataclasses.replace(prepared, manifest=films), lungs, groups)
         train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices, resume=resume)
+    if not connect(devices).is_chief:
+        return Outcome(run, {})
     tables = read_folds(run.folder)
     # Which fold tested a film is all the split there is: every film is tested on once, unless it could not be read.
     used = prepared.manifest[prepared.kept()]

@@ -62,12 +62,14 @@ def test_lungs_not_found_take_nothing_away(stand_in: Any, film: np.ndarray) -> N
 def test_a_model_without_lungs_is_shown_those_of_the_shipped_network(
     stand_in: Any, film: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finder = SimpleNamespace(region=lambda film: np.repeat(LEFT, 2, axis=0), name="lung_unet")
+    shares = cv2.resize(LEFT, (256, 256), interpolation=cv2.INTER_NEAREST).astype(np.float32)
+    finder = SimpleNamespace(probabilities=lambda film: shares, name="lung_unet")
     monkeypatch.setattr("covidcxr_tf.explain.film.find_shipped", lambda name: Path(name))
     monkeypatch.setattr("covidcxr_tf.explain.film._lung_finder", lambda path: finder)
     found = explain_film(stand_in(), film, "activation")
     assert found.lung_network == "lung_unet" and found.lung_mask_quality is not None
-    assert not found.heatmap[:, 80:].any() and found.heat_in_lungs is not None
+    # The region is 2 px of 256 wider than the lungs.
+    assert not found.heatmap[:, 82:].any() and found.heat_in_lungs is not None
     assert as_document(found, "film.png")["lung_network"] == "lung_unet"
     other = explain_film(stand_in(), film, "gradcam", "covid19")  # the other methods show what the model knows
     assert other.lung_region is None and "lung_network" not in as_document(other, "film.png")

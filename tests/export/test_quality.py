@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from covidcxr_tf.export.quality import mask_score, part_areas
+from covidcxr_tf.export.quality import expected_dice, mask_score, part_areas
+from covidcxr_tf.lungs import masks
 from covidcxr_tf.lungs.masks import mask_quality
 
 
@@ -46,3 +47,14 @@ def test_limits() -> None:
     assert mask_score(tf.constant(whole)).numpy() == np.float32(mask_quality(whole).score)
     winding = snake(64)
     assert [area for area in part_areas(tf.constant(winding)).numpy() if area] == [winding.sum()]
+
+
+def test_certainty_is_that_of_numpy() -> None:
+    random = np.random.default_rng(0)
+    for power in (0.1, 0.5, 1.0, 4.0):
+        shares = (random.random((33, 33)) ** power).astype(np.float32)
+        region = (shares > 0.5).astype(np.uint8)
+        assert expected_dice(tf.constant(shares)).numpy() == pytest.approx(masks.expected_dice(shares), rel=1e-12)
+        found = mask_score(tf.constant(region), tf.constant(shares)).numpy()
+        assert found == pytest.approx(mask_quality(region, shares).score, rel=1e-6)
+    assert expected_dice(tf.zeros((4, 4))).numpy() == 0

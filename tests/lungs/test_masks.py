@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from covidcxr_tf.lungs.masks import clean_mask, mask_quality
+from covidcxr_tf.lungs.masks import clean_mask, expected_dice, mask_quality
 
 
 def two_lungs(rows: int = 100, columns: int = 100) -> np.ndarray:
@@ -143,3 +143,33 @@ def test_goes_into_json_and_cannot_be_changed() -> None:
     assert set(document) == {field.name for field in dataclasses.fields(quality)}
     with pytest.raises(dataclasses.FrozenInstanceError):
         quality.score = 1.0  # type: ignore[misc]
+
+
+def test_expected_dice_by_hand() -> None:
+    # Above 0.5: 0.9 and 0.6; all: 0.9 + 0.6 + 0.5 + 0.1 = 2.1; two pixels in the mask.
+    shares = np.array([[0.9, 0.6], [0.5, 0.1]], np.float32)
+    assert expected_dice(shares) == pytest.approx(2 * 1.5 / (2.1 + 2), rel=1e-6)
+    assert expected_dice(np.full((3, 3), 0.5, np.float32)) == 0
+    assert expected_dice(np.ones((3, 3), np.float32)) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_expected_dice_is_what_drawing_from_the_probabilities_gives(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = random.random((24, 24)).astype(np.float32) ** random.uniform(0.2, 3)
+    inside = shares > 0.5
+    drawn = random.random((400, 24, 24)) < shares
+    overlap, areas = (drawn & inside).sum(axis=(1, 2)), drawn.sum(axis=(1, 2)) + inside.sum()
+    assert expected_dice(shares) == pytest.approx(2 * overlap.mean() / areas.mean(), abs=0.02)
+
+
+def test_an_uncertain_network_costs_marks_whatever_the_shape() -> None:
+    mask = two_lungs()
+    sure = mask_quality(mask, np.where(mask > 0, 0.99, 0.01).astype(np.float32))
+    unsure = mask_quality(mask, np.where(mask > 0, 0.6, 0.4).astype(np.float32))
+    assert sure.score == mask_quality(mask).score == 1
+    assert unsure.score < 0.2
+    assert unsure.verdict == "poor"
+    assert "expects" in unsure.reasons[0]
+    assert mask_quality(mask).expected_dice is None

@@ -12,6 +12,7 @@ import pytest
 from covidcxr_tf.config import Config, PatchConfig, load_config
 from covidcxr_tf.data.manifest import load_manifest, write_manifest
 from covidcxr_tf.errors import ManifestError, SplitError
+from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.recipes.datasets import (
     Datasets,
     build_datasets,
@@ -20,7 +21,7 @@ from covidcxr_tf.recipes.datasets import (
     open_manifest,
 )
 from covidcxr_tf.recipes.execute import _normalisation
-from covidcxr_tf.recipes.film_weights import loss_weights
+from covidcxr_tf.recipes.film_weights import loss_weights, with_source_priors
 
 
 def config_for(manifest: Path | str, *changes: str) -> Config:
@@ -179,3 +180,30 @@ def test_imagenet_levels_are_those_of_the_architectures_own_weights(
     np.testing.assert_allclose(found, (mean, std), rtol=1e-6)
     one = load_config("base", [f"arch={arch}", "model.normalise=imagenet", "image.channels=['raw']"])
     np.testing.assert_allclose(_normalisation(one, redrawn)["normalise"], [[np.mean(mean)], [np.mean(std)]], rtol=1e-6)
+
+
+def test_source_priors_by_hand() -> None:
+    targets = np.array([0, 0, 0, 1, 1], np.int32)
+    films = pd.DataFrame({"source": ["a", "a", "a", "a", "b"]})
+    train = np.array([True, True, True, True, False])
+    config = load_config("base", ["train.source_prior=1"])
+    found = with_source_priors(targets, train, config, films)
+    np.testing.assert_array_equal(found[:, :2], np.eye(2)[targets])
+    # a: 3 + 1 and 1 + 1 of 6; b has no training film: half and half.
+    np.testing.assert_allclose(np.exp(found[0, 2:]), [4 / 6, 2 / 6], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(found[4, 2:]), [1 / 2, 1 / 2], rtol=1e-6)
+
+
+def test_priors_explain_what_the_source_explains() -> None:
+    # A source that holds only class 1: with its prior, a network that knows nothing has next to no loss there.
+    loss = build_loss(load_config("base").train, 2)
+    priors = np.log(np.array([[1e-6, 1 - 1e-6], [0.5, 0.5]], np.float32))
+    labels = np.concatenate([np.array([[0, 1], [0, 1]], np.float32), priors], axis=1)
+    found = np.asarray(loss(labels, np.zeros((2, 2), np.float32)))
+    np.testing.assert_allclose(found, [0, np.log(2)], atol=1e-5)
+
+
+def test_only_training_is_taught_with_priors(phantoms: Path) -> None:
+    sets = build_datasets(config_for(phantoms, "train.source_prior=5"))
+    assert sets.training.targets.shape == (len(sets.manifest), 4)
+    assert sets.validation.targets.shape == (len(sets.manifest),)
