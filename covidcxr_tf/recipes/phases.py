@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covidcxr_tf.config import Config, check_config, merge
+from covidcxr_tf.data.held_out import hold_out_sources
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.data.splits import with_split
 from covidcxr_tf.files import replacing, write_json
@@ -82,9 +83,11 @@ def _one_split(config: Config, path: Path) -> dict[str, Any]:
     """Write the films of all phases with one split, and return the ``data`` table that names them."""
     manifest = load_manifest(config.data.manifest or demo_manifest(config), root=config.data.root or None)
     root = str(manifest.attrs["root"])
+    if config.data.test_sources:
+        manifest = hold_out_sources(manifest, config.data.test_sources, config.data.ratios, config.seed)
     manifest = with_split(manifest, config.data.ratios, config.seed)
     write_same(path, manifest)
-    return {"manifest": str(path), "root": root}
+    return {"manifest": str(path), "root": root, "test_sources": ()}
 
 
 def _take_over(last: RunDir, run: RunDir) -> None:
