@@ -75,6 +75,8 @@ class ModelConfig(_Table):
     normalise_films: int = Field(2048, ge=1)  # training films, not patches, whose mean and deviation `estimate` takes
     blocks: tuple[int, ...] = ()  # layers in each block, where the architecture has blocks; empty: its own
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
+    # This layer and all before it keep their initial weights and statistics; empty: everything is trained.
+    frozen_to: str = ""
     batch_norm_momentum: float = Field(0.99, ge=0, lt=1)  # weight of the past in the moving statistics, per step
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
 

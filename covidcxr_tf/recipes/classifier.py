@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import pandas as pd
 
-from covidcxr_tf.catalog import resolve
+from covidcxr_tf.catalog import nearest, resolve
 from covidcxr_tf.config import Config
-from covidcxr_tf.errors import ManifestError, SplitError
+from covidcxr_tf.errors import ConfigError, ManifestError, SplitError
 from covidcxr_tf.evaluate.classification import evaluate_table
 from covidcxr_tf.evaluate.multilabel import evaluate_findings
 from covidcxr_tf.evaluate.table import write_predictions
@@ -76,7 +76,28 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
             # Keras's 0.99 follows weights that move little. From scratch, with some fifty steps an epoch, it lags so
             # far behind that validation looks like chance for ten epochs; 0.9 does not.
             layer.momentum = wanted.batch_norm_momentum
+    if wanted.frozen_to:
+        freeze(built, wanted.frozen_to)
     return built
+
+
+def freeze(network: keras.Model, last: str) -> None:
+    """Keep the layer `last` and all before it as they are, batch statistics too.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such layer, or nothing is left to train.
+    """
+    names = [layer.name for layer in network.layers]
+    if last not in names or last == names[-1]:
+        raise ConfigError(
+            f"model.frozen_to is '{last}'",
+            expected=f"a layer of {network.name} before {names[-1]}",
+            remedy=nearest(last, names) or None,
+        )
+    for layer in network.layers[: names.index(last) + 1]:
+        layer.trainable = False
 
 
 def other_task(config: Config) -> bool:

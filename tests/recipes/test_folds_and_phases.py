@@ -22,7 +22,7 @@ from covidcxr_tf.recipes.datasets import film_targets, open_manifest
 from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.folds import fold_split
 from covidcxr_tf.recipes.learning_rate import find_learning_rate
-from covidcxr_tf.recipes.phases import phase_configs
+from covidcxr_tf.recipes.phases import _one_split, phase_configs
 
 #: Row of the film that cannot be read, of a label that the base model takes.
 DAMAGED = 0
@@ -299,3 +299,15 @@ def test_the_range_test_is_of_one_phase(phantoms: Path, tmp_path: Path) -> None:
     alone = check_config(config.model_dump(mode="json") | {"run_phases": ["phase_1"]})
     found = find_learning_rate(alone, tmp_path / "one", steps=5)
     assert load_config(found.table.parent / "config.toml").task == "multilabel"
+
+
+def test_phases_hold_one_source_out_of_all(phantoms: Path, tmp_path: Path) -> None:
+    config = phased(phantoms)
+    config = check_config(merge(config.model_dump(mode="json"), {"data": {"test_sources": ["demo-north"]}}))
+    shared = _one_split(config, tmp_path / "split.csv")
+    films = load_manifest(shared["manifest"], root=shared["root"])
+    assert set(films.loc[films["split"] == "test", "source"]) == {"demo-north"}
+    assert set(films.loc[films["split"] != "test", "source"]) == set(films["source"]) - {"demo-north"}
+    part = check_config(merge(phase_configs(config)["phase_2"].model_dump(mode="json"), {"data": shared}))
+    again = open_manifest(part).set_index("path")["split"]
+    assert again.to_dict() == films.set_index("path")["split"].reindex(again.index).to_dict()

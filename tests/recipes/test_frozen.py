@@ -1,0 +1,44 @@
+"""Frozen layers: they and their statistics stay, the rest is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covidcxr_tf.config import Config, load_config
+from covidcxr_tf.errors import ConfigError
+from covidcxr_tf.models.files import load_model
+from covidcxr_tf.recipes.classifier import model
+from covidcxr_tf.recipes.execute import execute
+
+
+def config(*changes: str) -> Config:
+    small = ["image.size=32", "image.tiles=4", "image.lungs=none", "model.init=none", "model.blocks=[1,1]"]
+    return load_config(
+        "efficientnet-lite0", [*small, "run_phases=[]", "train.epochs=1", "train.batch_size=8", *changes]
+    )
+
+
+def test_a_frozen_backbone_stays_as_it_was(phantoms: Path, tmp_path: Path) -> None:
+    frozen = config(f"data.manifest={phantoms}", "model.frozen_to=top_relu", "train.learning_rate=0.1")
+    before = {layer.name: layer.get_weights() for layer in model(frozen).layers}
+    execute(frozen, tmp_path / "run")
+    trained, _ = load_model(tmp_path / "run" / "model.keras")
+    for layer in trained.layers:
+        same = all(np.array_equal(a, b) for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
+        assert same == (layer.name != "logits"), layer.name
+
+
+def test_only_what_comes_after_is_trained() -> None:
+    network = model(config("model.frozen_to=stem_relu"))
+    names = {weight.path.split("/")[0] for weight in network.trainable_weights}
+    assert not any(name.startswith("stem") for name in names)
+    assert {"block1_depthwise_conv", "top_bn", "logits"} <= names
+
+
+@pytest.mark.parametrize("name", ["top_rleu", "logits"])
+def test_a_layer_that_cannot_be_the_last_frozen_one_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="frozen_to"):
+        model(config(f"model.frozen_to={name}"))
