@@ -42,6 +42,7 @@ PIPELINE_SIDE, PIPELINE_FILMS, PIPELINE_BATCH = 320, 1024, 16
 PIPELINE_ROUNDS = 3  # the shards are read so often in one pass, else the filling of the shuffle buffer would tell
 STEP_SIDE, STEP_FILMS, STEP_BATCH = 96, 256, 8
 DELONG_FILMS, DELONG_MODELS = 100_000, 6
+BOOTSTRAP_FILMS, BOOTSTRAP_RESAMPLES = 10_000, 10_000
 LIME_SIDE, LIME_SAMPLES, LIME_BATCH = 128, 1000, 25  # the batch is `lime`'s own default
 RECOMPUTE_SIDE, RECOMPUTE_FULL, RECOMPUTE_STEPS = 256, 1500, 4
 MASK_SIDE, MASK_BATCH, MASK_STEPS = 256, 2, 3  # the paper's
@@ -542,6 +543,35 @@ def delong(repeats: int) -> list[Row]:
     ]
 
 
+def bootstrap(repeats: int, films: int = BOOTSTRAP_FILMS, resamples: int = BOOTSTRAP_RESAMPLES) -> list[Row]:
+    """All metrics of two classes in all resamples, against the least that resampling takes: the draws themselves."""
+    import pandas as pd
+
+    from covidcxr_tf.evaluate.bootstrap import resample_counts
+    from covidcxr_tf.evaluate.classification import evaluate_table
+
+    generator = np.random.default_rng(0)
+    sick = generator.random(films) < 0.4
+    scores = 1 / (1 + np.exp(-generator.normal(np.where(sick, 0.8, -0.8), 1.0)))
+    table = pd.DataFrame(
+        {
+            "path": [f"{number}.png" for number in range(films)],
+            "patient_id": [f"p{number:06d}" for number in range(films)],
+            "label": np.where(sick, "covid19", "normal"),
+            "prob_normal": 1 - scores,
+            "prob_covid19": scores,
+        }
+    )
+
+    def draws() -> None:
+        for _ in resample_counts(films, resamples, 0, 8):
+            pass
+
+    both = in_turn(timed(lambda: evaluate_table(table, resamples=resamples)), timed(draws), repeats)
+    title = f"every metric of {films:,} films in {resamples:,} resamples of patients"
+    return [Row("bootstrap", title, "drawing and counting the patients", "s", *both, Goal(10, of="ours"))]
+
+
 def serve(repeats: int, **sizes: Any) -> list[Row]:
     """An exported DenseNet121 against other engines on the same weights, and a server against its bare graph."""
     from benchmark_serve import CLIENTS, FILM_SIDE, SIDE, measure
@@ -570,19 +600,68 @@ def serve(repeats: int, **sizes: Any) -> list[Row]:
     ]  # fmt: skip
 
 
+def train(repeats: int, **sizes: Any) -> list[Row]:
+    """What a training costs beside its arithmetic: feeding, devices, calls, checkpoints, memory, preparing of films."""
+    import benchmark_train as parts
+
+    few = max(1, repeats // 3)
+    with tempfile.TemporaryDirectory() as folder:
+        films = shards(Path(folder), sizes.get("side", STEP_SIDE), STEP_FILMS)
+        waiting = parts.waiting(repeats, batches_of(films, sizes.get("batch", STEP_BATCH)), **sizes)
+    found = [
+        waiting,
+        parts.at_once(few, **sizes),
+        parts.by_devices(few, **sizes),
+        parts.checkpoint(few, **sizes),
+        parts.prepared(few, synthetic_levels, **sizes),
+    ]
+    return [Row(f"train_{one.name}", *one[1:]) for one in found]  # type: ignore[arg-type]
+
+
+def whole_training(repeats: int) -> list[Row]:
+    """All rows on training: the step and the recomputation too."""
+    return [*step(repeats), *train(repeats), *recompute(1)]
+
+
+def memory(repeats: int) -> list[Row]:
+    """Peak memory of preparing and of beginning an epoch, by the length of the manifest; a process each."""
+    from benchmark_data import SIZES, measure
+
+    runs = [measure() for _ in range(repeats)]
+    stages = {"peak": "datasets and an epoch's first batches", "prepare_peak": "prepare"}
+    return [
+        Row(
+            f"memory_{stage}_{rows}",
+            f"{words}, {rows:,} films: peak",
+            f"{SIZES[0]:,} films",
+            "GB",
+            tuple(getattr(costs[number], stage) for costs in runs),
+            tuple(getattr(costs[0], stage) for costs in runs),
+        )
+        for stage, words in stages.items()
+        for number, rows in enumerate(SIZES)
+        if number
+    ]
+
+
 #: Name -> what runs, and how many pairs without --repeats.
 BENCHMARKS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "enhance": (enhance, 60),
     "help": (startup, 15),
     "pipeline": (pipeline, 12),
     "step": (step, 24),
+    "train": (whole_training, 12),
     "lime": (lime, 3),
     "delong": (delong, 10),
+    "bootstrap": (bootstrap, 2),
     "patch_gradcam": (patch_heat, 5),
     "recompute": (recompute, 1),
     "fcdensenet": (fcdensenet, 1),
     "serve": (serve, 10),
+    "memory": (memory, 1),
 }
+#: Benchmarks whose rows "train" has too.
+WITHIN_TRAIN = ("step", "recompute")
 
 
 def machine() -> dict[str, Any]:
@@ -607,7 +686,7 @@ def main(names: tuple[str, ...], repeats: int | None, full: bool, as_json: bool)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     facts = machine()
     rows: list[Row] = []
-    for name in names or BENCHMARKS:
+    for name in names or [name for name in BENCHMARKS if name not in WITHIN_TRAIN]:
         run, usual = BENCHMARKS[name]
         if full and name == "recompute":
             run = partial(recompute, side=RECOMPUTE_FULL)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from covidcxr_tf.audit.evidence import Bools, Evidence
 from covidcxr_tf.audit.finding import Finding
 from covidcxr_tf.audit.limits import Limits
-from covidcxr_tf.evaluate.calibration import reliability
+from covidcxr_tf.evaluate.bootstrap import bootstrap, patient_numbers
+from covidcxr_tf.evaluate.calibration import bin_gaps, reliability
+from covidcxr_tf.evaluate.calibration_error import describe_error
 
 NAME = "calibration"
 #: Fewer films of a source than this give no calibration of its own.
@@ -21,7 +25,8 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
         for name in sorted(set(evidence.sources))
         if (evidence.sources == name).sum() >= LEAST_FILMS
     }
-    value = _gap(evidence, np.ones(len(evidence.films), bool))
+    found = _error(evidence)
+    value = found["value"]
     scores = evidence.scores()
     direction = "too high" if scores.mean() > evidence.is_positive.mean() else "too low"
     sentence = (
@@ -29,9 +34,22 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
         f"{direction}: {100 * scores.mean():.0f} % stated, {100 * evidence.is_positive.mean():.0f} % true."
     )
     details = {"sources": gaps, "stated": float(scores.mean()), "true": float(evidence.is_positive.mean())}
-    why = "no interval: resampling widens the bins' gaps and with them the error itself"
-    measured = {"value": value, "ci95": None, "why": why}
-    return limits.judge(NAME, "expected calibration error", measured, sentence, details)
+    return limits.judge(NAME, "expected calibration error", found, sentence, details)
+
+
+def _error(evidence: Evidence) -> dict[str, Any]:
+    """Return the error over all films with its interval over patients, and what is left of it without noise."""
+    scores, truth = evidence.scores(), evidence.is_positive
+    bins = reliability(scores, truth)
+    gaps = bin_gaps(bins, scores, truth)
+    drawn = bootstrap(
+        lambda weights: dict(enumerate(gaps @ weights / weights.sum(axis=0))),
+        evidence.patients,
+        evidence.resamples,
+        evidence.seed,
+    )
+    own = gaps @ np.ones(len(scores)) / len(scores)
+    return describe_error(bins.error, own, np.stack(list(drawn.values())), patient_numbers(evidence.patients)[1])
 
 
 def _gap(evidence: Evidence, chosen: Bools) -> float:

@@ -6,7 +6,7 @@ network reads elsewhere, not whether the lung network still finds what is no lon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,6 +55,23 @@ class Look:
 Change = Callable[[Film, Look], Film]
 
 
+@dataclass(frozen=True)
+class Retrained:
+    """What the model's own recipe gave, trained anew on changed films.
+
+    Attributes
+    ----------
+    scores : ndarray
+        float64 [N]: probability of the positive class of each judged film, changed as those trained on.
+    epochs, films : int
+        That it was trained for at most, and on.
+    """
+
+    scores: Floats
+    epochs: int
+    films: int
+
+
 @dataclass
 class Evidence:
     """Films, a model and its answers.
@@ -71,6 +88,8 @@ class Evidence:
         Finds lungs where the model has no lung network of its own.
     resamples, seed : int
         Of the bootstrap over patients and of everything drawn.
+    retrained : mapping
+        Check -> scores of a network trained anew for it, where that was asked for.
     """
 
     loaded: LoadedModel
@@ -79,6 +98,7 @@ class Evidence:
     finder: LungFinder | None = None
     resamples: int = 2000
     seed: int = 0
+    retrained: Mapping[str, Retrained] = field(default_factory=dict)
     _answers: dict[str, Floats] = field(default_factory=dict)
 
     @property
@@ -113,7 +133,7 @@ class Evidence:
     @cached_property
     def looks(self) -> list[Look]:
         """Return where the model looks on each film; runs the lung network once a film."""
-        return [self._look(self.read(row)) for row in self._rows("find lungs")]
+        return [self.look(self.read(row)) for row in self._rows("find lungs")]
 
     def _rows(self, label: str) -> Iterator[int]:
         progress = Progress(len(self.films), label)
@@ -122,7 +142,8 @@ class Evidence:
             progress.advance()
         progress.close()
 
-    def _look(self, film: Film) -> Look:
+    def look(self, film: Film) -> Look:
+        """Return where the model looks on a film; runs the lung network."""
         seen = self.loaded.film_input(film)
         region = seen.region
         lungs = region if region is not None or self.finder is None else self.finder.region(film)

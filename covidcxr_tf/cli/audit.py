@@ -20,6 +20,11 @@ from covidcxr_tf.errors import CheckFailed
 @click.option("--films", "most", type=click.IntRange(10), default=400, show_default=True, help="Films at most.")
 @click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--retrain", is_flag=True, help="Also train the network anew on films without lungs, twice: minutes, hours."
+)
+@click.option("--retrain-epochs", type=click.IntRange(1), default=3, show_default=True, help="Of each, at most.")
+@click.option("--retrain-films", type=click.IntRange(20), default=2000, show_default=True, help="To train on, at most.")
 @click.option("--strict", is_flag=True, help="Exit with 4 if a check fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json.")
 def command(
@@ -33,10 +38,18 @@ def command(
     most: int,
     resamples: int,
     seed: int,
+    retrain: bool,
+    retrain_epochs: int,
+    retrain_films: int,
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Look for shortcuts: hidden lungs, sources, borders, metadata, duplicates, heat, calibration, stability."""
+    """Look for shortcuts: hidden lungs, sources, borders, metadata, duplicates, heat, calibration, groups, stability.
+
+    Each check gives a value, its interval and a verdict by a stated limit. With --retrain, the run's own config is
+    trained anew on films of which the border alone is left (border_trained), and on films whose lungs are black
+    (hidden_trained): what is learned then is no lung disease.
+    """
     from covidcxr_tf.audit.limits import load_limits
     from covidcxr_tf.audit.study import as_document, chosen_checks, run_checks
     from covidcxr_tf.files import write_json, write_text
@@ -48,6 +61,10 @@ def command(
     from covidcxr_tf.audit_films import audit_evidence
 
     evidence, about = audit_evidence(model, data, split, root, most=most, resamples=resamples, seed=seed)
+    if retrain:
+        from covidcxr_tf.recipes.retraining import retrain as train_anew
+
+        evidence.retrained = train_anew(evidence, model, chosen_checks(names), retrain_epochs, retrain_films)
     document = as_document(evidence, run_checks(evidence, limits, names), **about)
     write_json(f"{out}/audit.json", document)
     draw_audit(document, f"{out}/figures/audit.png")

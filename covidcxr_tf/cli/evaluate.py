@@ -105,7 +105,7 @@ def command(
             positive = positive or loaded.positive
     chosen: float | Threshold | None = stored
     if _chosen(threshold) is not None:
-        positive, chosen = _choose(str(threshold), validation, whole, folder, table, positive)
+        positive, chosen = _choose(str(threshold), validation, whole, folder, table, positive, resamples, seed)
     elif threshold is not None or stored is None or positive not in (None, stored.positive):
         # A cut-off on one class's probability means nothing for another's.
         chosen = _number(threshold)
@@ -180,14 +180,17 @@ def _choose(
     folder: object,
     table: pd.DataFrame,
     positive: str | None,
+    resamples: int,
+    seed: int,
 ) -> tuple[str | None, Threshold]:
     from covidcxr_tf.evaluate.inputs import refuse_shared_patients, validation_films
     from covidcxr_tf.evaluate.thresholds import threshold_from_words
 
     films = validation_films(validation, whole, str(folder))
     refuse_shared_patients(films, table, "that choose the cut-off")
-    found = threshold_from_words(words, films, positive)
-    click.echo(f"cut-off {found.value:.4f}: {found.threshold_from}", err=True)
+    found = threshold_from_words(words, films, positive, resamples, seed)
+    reach = "" if found.ci95 is None else f" ({found.ci95[0]:.4f} to {found.ci95[1]:.4f} with other patients)"
+    click.echo(f"cut-off {found.value:.4f}{reach}: {found.threshold_from}", err=True)
     return found.positive, found
 
 

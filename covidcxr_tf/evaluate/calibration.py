@@ -92,7 +92,7 @@ def bin_gaps(bins: Bins, predicted: Floats, came_true: npt.NDArray[np.bool_]) ->
 
     Times film weights it gives each bin's gap; the sum of their sizes over the films' weight is the expected
     calibration error of a resample, in the bins of the whole set. Resampling adds noise to each bin, and noise only
-    ever adds to the error: the interval leans upward, and can lie above the value where calibration is good.
+    ever adds to the error: see `calibration_error` for the interval that comes of it.
     """
     gaps = predicted - np.asarray(came_true, np.float64)
     return sparse.csr_array((gaps, (bins.number, np.arange(len(gaps)))), shape=(len(bins.count), len(gaps)))

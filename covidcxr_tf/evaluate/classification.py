@@ -1,68 +1,30 @@
 """``metrics.json`` for single-label classification: each metric with its patient-bootstrap interval.
 
-Everything is computed from film weights: ones give the value, each resample's counts the interval. A metric that is
-not defined (a class without films, nobody called) is null and says why; it is never 0 and never NaN.
+A metric that is not defined (a class without films, nobody called) is null and says why; it is never 0 and never NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
-from covidcxr_tf.errors import ManifestError, UsageError
-from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, bootstrap, describe, patient_numbers
-from covidcxr_tf.evaluate.calibration import bin_gaps, brier_terms, calibration_pairs, reliability
+from covidcxr_tf.evaluate.bootstrap import LEVEL, Floats, describe
+from covidcxr_tf.evaluate.calibration import calibration_pairs
+from covidcxr_tf.evaluate.calibration_error import describe_error
+from covidcxr_tf.evaluate.called_films import Films, call_classes, called_films
 from covidcxr_tf.evaluate.operating import class_facts
-from covidcxr_tf.evaluate.roc import RankedScores, ratio
-from covidcxr_tf.evaluate.table import (
-    UNKNOWN_SOURCE,
-    check_predictions,
-    class_indices,
-    class_names,
-    probabilities,
-    sources,
-)
+from covidcxr_tf.evaluate.table import UNKNOWN_SOURCE, check_predictions, class_indices, sources
 from covidcxr_tf.evaluate.thresholds import Threshold
+from covidcxr_tf.evaluate.weighted import GAP, Key, confusion, count_ratios, measure
 
-Key = tuple[str, ...]
+__all__ = ["Films", "call_classes", "confusion", "count_ratios", "evaluate_table"]
+
 PER_CLASS = ("sensitivity", "specificity", "precision", "f1", "auroc", "auprc")
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "auprc", "ece", "brier")
-
-
-@dataclass(frozen=True)
-class Films:
-    """Predictions as arrays: `truth` and `called` hold class numbers, `probs` is float64 [films, classes]."""
-
-    classes: tuple[str, ...]
-    positive: int
-    truth: npt.NDArray[np.int64]
-    called: npt.NDArray[np.int64]
-    probs: Floats
-    patient_ids: npt.NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def rows(self, chosen: npt.NDArray[np.bool_]) -> Films:
-        """Return the chosen films only."""
-        return Films(
-            self.classes,
-            self.positive,
-            self.truth[chosen],
-            self.called[chosen],
-            self.probs[chosen],
-            self.patient_ids[chosen],
-        )
-
-    def support(self) -> list[int]:
-        """Return the number of films of each class."""
-        return [int(count) for count in np.bincount(self.truth, minlength=len(self.classes))]
 
 
 def evaluate_table(
@@ -101,8 +63,9 @@ def evaluate_table(
     Returns
     -------
     dict
-        As CONTRACT.md has it. Each metric is ``{"value", "ci95"}``; ``auroc`` and ``auprc`` are those of `positive`
-        for two classes and the mean over one-against-rest for more (``kind`` says so). ``by_source`` repeats the
+        As CONTRACT.md has it; ``threshold_ci95`` where the `Threshold` has one. Each metric is ``{"value", "ci95"}``;
+        ``auroc`` and ``auprc`` are those of `positive` for two classes and the mean over one-against-rest for more
+        (``kind`` says so). ``by_source`` repeats the
         overall metrics in each source. ``calibration``, ``operating_points`` and ``decision`` are `class_facts` of
         `positive` against the rest. ``within_source`` is the AUC of `positive` against the rest inside each source:
         where label and source go together, only this one says something about the disease.
@@ -116,13 +79,16 @@ def evaluate_table(
         A faulty table, one of a model of findings (``evaluate_findings``), one without ``predicted`` for `as_called`.
     """
     table = check_predictions(table)
+    moved = threshold.ci95 if isinstance(threshold, Threshold) else None
     if isinstance(threshold, Threshold):
         threshold_from, threshold = threshold.threshold_from, threshold.value
-    films = _films(table, positive, threshold, as_called)
-    values, samples, patients = _measure(films, resamples, seed)
+    films = called_films(table, positive, threshold, as_called)
+    measured = values, samples, patients = measure(films, resamples, seed)
     kinds = _kinds(films)
     result = _head(table, films, patients, resamples, seed)
     result |= {"threshold": threshold, "threshold_from": _called_by(threshold, threshold_from, as_called)}
+    if moved is not None:
+        result["threshold_ci95"] = list(moved)
     if "predicted" in table.columns:
         result["predicted_changed"] = int(np.sum(class_indices(table["predicted"], films.classes) != films.called))
     for name in OVERALL:
@@ -133,7 +99,7 @@ def evaluate_table(
         for name, support in zip(films.classes, films.support(), strict=True)
     }
     result["confusion"] = confusion(films.truth, films.called, len(films.classes)).tolist()
-    result["by_source"], result["within_source"] = _by_source(films, sources(table), resamples, seed)
+    result["by_source"], result["within_source"] = _by_source(films, measured, sources(table), resamples, seed)
     of_positive = films.truth == films.positive
     facts = class_facts(films.probs[:, films.positive], of_positive, films.patient_ids, threshold, prevalence)
     return result | {"prevalence": prevalence} | facts
@@ -152,129 +118,27 @@ def _head(table: pd.DataFrame, films: Films, patients: int, resamples: int, seed
     }
 
 
-def confusion(
-    truth: npt.NDArray[np.int64], called: npt.NDArray[np.int64], number_of_classes: int
-) -> npt.NDArray[np.int64]:
-    """Return counts int64 [true class, called class]."""
-    cells = np.bincount(truth * number_of_classes + called, minlength=number_of_classes**2)
-    return cells.reshape(number_of_classes, number_of_classes)
-
-
-def call_classes(probs: Floats, positive: int, threshold: float | None) -> npt.NDArray[np.int64]:
-    """Return the called class of each film: by `threshold` on the positive one of two, else the most probable."""
-    if threshold is None:
-        return probs.argmax(axis=1)
-    return np.where(probs[:, positive] >= threshold, positive, 1 - positive)
-
-
-def count_ratios(hits: Floats, support: Floats, called: Floats, total: Floats) -> dict[str, Floats]:
-    """Return sensitivity, specificity, precision and F1 of one class from (weighted) counts, NaN where undefined.
-
-    Parameters
-    ----------
-    hits, support, called, total : float64 [K]
-        Films of the class that were called so; films of the class; films called so; all films. Every array has one
-        entry a resample.
-
-    Returns
-    -------
-    dict
-        Name -> float64 [K]. F1 of a class without films is undefined, not 0: there was nothing to find.
-    """
-    rest = total - support
-    f1 = ratio(2 * hits, support + called)
-    return {
-        "sensitivity": ratio(hits, support),
-        "specificity": ratio(rest - (called - hits), rest),
-        "precision": ratio(hits, called),
-        "f1": np.where(support > 0, f1, np.nan),
-    }
-
-
-def _films(table: pd.DataFrame, positive: str | None, threshold: float | None, as_called: bool) -> Films:
-    classes = class_names(table)
-    positive = classes[-1] if positive is None else positive
-    if positive not in classes:
-        raise UsageError(f"'{positive}' is no class of the table", expected=", ".join(classes))
-    if threshold is not None and len(classes) != 2:
-        raise UsageError(f"a threshold with {len(classes)} classes", expected="two classes", remedy="leave it out")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"threshold {threshold}", expected="a number from 0 to 1")
-    if as_called and threshold is not None:
-        raise UsageError("a threshold, and films as they were called", expected="one of the two")
-    if as_called and "predicted" not in table.columns:
-        raise ManifestError("column predicted is missing", expected="the class that each film was called")
-    number = classes.index(positive)
-    probs = probabilities(table, classes)
-    return Films(
-        classes,
-        number,
-        class_indices(table["label"], classes),
-        class_indices(table["predicted"], classes) if as_called else call_classes(probs, number, threshold),
-        probs,
-        table["patient_id"].to_numpy(object),
-    )
-
-
 def _called_by(threshold: float | None, origin: str | None, as_called: bool) -> str:
     if as_called:
         return origin or "each film as it was called"
     return "argmax" if threshold is None else origin or "given"
 
 
-def _measure(films: Films, resamples: int, seed: int) -> tuple[dict[Key, float], dict[Key, Floats], int]:
-    """Return every metric on the whole set, in each resample, and the number of patients."""
-    statistics = _statistics(films)
-    values = {key: float(value[0]) for key, value in statistics(np.ones((len(films), 1))).items()}
-    patients = patient_numbers(films.patient_ids)[1]
-    samples = bootstrap(statistics, films.patient_ids, resamples if patients > 1 else 0, seed)
-    return values, samples, patients
-
-
-def _statistics(films: Films) -> Callable[[Floats], dict[Key, Floats]]:
-    """Return the function from film weights [films, K] to every metric [K]; what can be prepared is."""
-    number = len(films.classes)
-    cells = sparse.csr_array(
-        (np.ones(len(films)), (films.truth * number + films.called, np.arange(len(films)))),
-        shape=(number**2, len(films)),
-    )
-    ranked = [RankedScores.sort(films.probs[:, c], films.truth == c) for c in range(number)]
-    predicted, came_true, _ = calibration_pairs(films.probs, films.truth, films.positive)
-    gaps = bin_gaps(reliability(predicted, came_true), predicted, came_true)
-    brier = sparse.csr_array(brier_terms(films.probs, films.truth)[None, :])
-    # One sparse product instead of several dense ones: each film stands in three rows only.
-    sums = sparse.csr_array(sparse.vstack([cells, gaps, brier]))
-
-    def statistics(weights: Floats) -> dict[Key, Floats]:
-        summed = sums @ weights
-        counts = summed[: number**2].reshape(number, number, -1)
-        total, support, called = counts.sum(axis=(0, 1)), counts.sum(axis=1), counts.sum(axis=0)
-        result: dict[Key, Floats] = {("accuracy",): ratio(np.einsum("cck->k", counts), total)}
-        for c, name in enumerate(films.classes):
-            for metric, value in count_ratios(counts[c, c], support[c], called[c], total).items():
-                result[name, metric] = value
-            result[name, "auroc"], result[name, "auprc"] = ranked[c].areas(weights)
-        for name, part in (("balanced_accuracy", "sensitivity"), ("macro_f1", "f1")):
-            result[name,] = np.mean([result[c, part] for c in films.classes], axis=0)
-        for area in ("auroc", "auprc"):
-            judged = [films.classes[films.positive]] if number == 2 else films.classes
-            result[area,] = np.mean([result[c, area] for c in judged], axis=0)
-        result["ece",] = ratio(np.abs(summed[number**2 : -1]).sum(axis=0), total)
-        result["brier",] = ratio(summed[-1], total)
-        return result
-
-    return statistics
-
-
 def _by_source(
-    films: Films, source: npt.NDArray[np.object_], resamples: int, seed: int
+    films: Films,
+    whole: tuple[dict[Key, float], dict[Key, Floats], int],
+    source: npt.NDArray[np.object_],
+    resamples: int,
+    seed: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     by_source: dict[str, Any] = {}
     within: dict[str, Any] = {}
     positive = films.classes[films.positive]
     for name in sorted(set(source)):
         part = films.rows(source == name)
-        values, samples, patients = _measure(part, resamples, seed)
+        # Of one source the whole set is this part: the same films, the same draws.
+        found = whole if len(part) == len(films) else measure(part, resamples, seed)
+        values, samples, patients = found
         # A class that the source does not hold leaves the balanced and macro figures undefined.
         by_source[name] = {
             "n": len(part),
@@ -296,6 +160,10 @@ def _metric(
     films: Films, values: dict[Key, float], samples: dict[Key, Floats], patients: int, key: Key
 ) -> dict[str, Any]:
     why = "" if np.isfinite(values[key]) else _why(films, key)
+    if key == ("ece",):
+        bins = [gap for gap in values if gap[0] == GAP]
+        gaps, drawn = np.array([values[gap] for gap in bins]), np.stack([samples[gap] for gap in bins])
+        return describe_error(values[key], gaps, drawn, patients)
     return describe(values[key], samples[key], patients, why)
 
 
@@ -332,6 +200,6 @@ def _kinds(films: Films) -> dict[str, dict[str, Any]]:
         "macro_f1": {"kind": f"F1, {macro}"},
         "auroc": {"kind": area},
         "auprc": {"kind": f"average precision, {area}"},
-        "ece": {"kind": f"{calibrated}, bins of equal mass"},
+        "ece": {"kind": f"{calibrated}, bins of equal mass; interval by test inversion"},
         "brier": {"kind": f"squared error, {'0 to 1' if binary else 'sum over classes, 0 to 2'}"},
     }

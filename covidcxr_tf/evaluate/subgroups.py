@@ -132,9 +132,9 @@ def subgroup_rows(
         called = scores >= threshold
     patient_ids = table["patient_id"].to_numpy(object)
     rows = []
-    for column, group, inside in _groups(table, by):
+    for column, group, inside in group_films(table, by):
         films = (scores[inside], called[inside], is_positive[inside], patient_ids[inside])
-        rows.append({"by": column, "group": group} | _row(*films, positive, level))
+        rows.append({"by": column, "group": group} | group_figures(*films, positive, level))
     return rows
 
 
@@ -154,7 +154,8 @@ def _with_sources(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table.assign(source=sources(table)) if "source" in keys else table
 
 
-def _groups(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:
+def group_films(table: pd.DataFrame, by: Sequence[str] = BY) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """Return (column, group, its films bool [N]), all films first; see `subgroup_rows` for the groups."""
     found = [("all", "all films", np.ones(len(table), bool))]
     for column in by:
         if column not in table.columns:
@@ -178,14 +179,15 @@ def _order(name: str) -> tuple[int, str]:
     return (int(start) if start.isdigit() else 0, name)
 
 
-def _row(
+def group_figures(
     scores: npt.NDArray[np.float64],
     called: npt.NDArray[np.bool_],
     is_positive: npt.NDArray[np.bool_],
     patient_ids: npt.NDArray[Any],
     positive: str,
-    level: float,
+    level: float = LEVEL,
 ) -> dict[str, Any]:
+    """Return one row of `subgroup_rows`, but for the group's name, from the films of the group alone."""
     sides = [len(set(patient_ids[side])) for side in (is_positive, ~is_positive)]
     found: dict[str, Any] = {
         "n": len(scores),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import pandas as pd
 
 from covidcxr_tf.data.schema import FINDINGS, NO_FINDING
 from covidcxr_tf.errors import ManifestError, SplitError, UsageError
-from covidcxr_tf.files import write_text
+from covidcxr_tf.evaluate.table_files import read_table, write_table
 
 PREFIX = "prob_"
 REQUIRED = ("path", "patient_id", "label")
@@ -21,6 +22,7 @@ ORDER = (*REQUIRED, *OPTIONAL)
 # Softmax in float16 and tables rounded to four digits miss 1 by less; a column forgotten misses it by more.
 SUM_TOLERANCE = 1e-3
 UNKNOWN_SOURCE = "unknown"
+UNREADABLE = "1"  # of `status`: 0 ok, 2 no lungs found and the whole film used
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,8 +67,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : str or path
-        CSV with ``path, patient_id, label`` and one ``prob_<class>`` a class; ``predicted``, ``split`` and ``source``
-        may be there; other columns are kept as text.
+        CSV or Parquet with ``path, patient_id, label`` and one ``prob_<class>`` a class; ``predicted``, ``split`` and
+        ``source`` may be there; other columns are kept as text. A folder: all such files in it, as one table. Films
+        whose ``status`` is 1 (unreadable) have no probabilities and are left out.
 
     Returns
     -------
@@ -77,25 +80,15 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     ManifestError
-        For a file that is no CSV and for every fault that `check_predictions` names.
+        For a file that is no table and for every fault that `check_predictions` names.
     """
-    try:
-        raw = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-        ).fillna("")
-    except FileNotFoundError as cause:
-        raise ManifestError("there is no such file", where=path, expected="a predictions table (CSV)") from cause
-    except pd.errors.EmptyDataError as cause:
-        raise ManifestError("the file is empty", where=path, expected="a predictions table (CSV)") from cause
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as cause:
-        raise ManifestError(f"not readable as CSV: {cause}", where=path) from cause
-    header = [str(name).strip() for name in raw.iloc[0]]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise ManifestError(f"column {repeated[0]} stands there twice", where=f"{path}, row 1")
-    table = raw.iloc[1:].reset_index(drop=True)
-    table.columns = pd.Index(header)
-    return check_predictions(table, where=path, findings="allowed")
+    table = read_table(path)
+    unread = unreadable(table)
+    if not unread.any():
+        return check_predictions(table, where=path, findings="allowed")
+    where = f"{path} (without {int(unread.sum())} films that could not be read)"
+    print(f"{where}: judged by the {int((~unread).sum())} others", file=sys.stderr)
+    return check_predictions(table[~unread], where=where, findings="allowed")
 
 
 def check_predictions(
@@ -114,7 +107,8 @@ def check_predictions(
     where : str or path
         Name of the table in messages.
     labelled : bool
-        Whether every film needs a patient and a label, as evaluation does; films to predict only have neither.
+        Whether every film needs a patient and a label, as evaluation does; films to predict only have neither, and
+        one that could not be read (`unreadable`) no probabilities.
     findings : str
         ``"allowed"``: the table may also be that of a model of findings (`holds_findings`): its rows need not sum to
         1, and ``findings`` (names joined by ``|``, ``No Finding``, empty for unknown) takes the place of ``label``.
@@ -142,33 +136,45 @@ def check_predictions(
         )
     if not len(table):
         raise ManifestError("the table holds no film", where=where, expected="at least one row below the header")
+    needed = np.ones(len(table), bool) if labelled else ~unreadable(table)
     checked = table.reset_index(drop=True).copy()
     checked.attrs = dict(table.attrs)
     for name in checked.columns:
         if str(name).startswith(PREFIX):
-            checked[name] = _numbers(checked[name], where)
+            checked[name] = _numbers(checked[name], where, needed)
         elif name in (*ORDER, "findings") or not pd.api.types.is_numeric_dtype(checked[name]):
             checked[name] = _texts(checked[name])
     if multilabel:
         _check_findings(checked, where, labelled)
     else:
         _check_labels(checked, classes, where, labelled)
-        _check_sums(probabilities(checked, classes), where)
+        _check_sums(probabilities(checked, classes), where, needed)
     _check_films(checked, where)
     return checked
 
 
 def write_predictions(table: pd.DataFrame, path: str | Path) -> Path:
-    """Check `table`, write it as CSV in one step and return the path.
+    """Check `table`, write it in one step as Parquet if the suffix says so and else as CSV, and return the path.
 
     Films without patient or label are written too; `read_predictions` refuses them, as nothing can be judged on them.
-    The columns of the contract come first, then other ones, then the probabilities with all their digits.
     """
-    checked = check_predictions(table, where=path, labelled=False, findings="allowed")
+    return write_table(in_order(table, path), path)
+
+
+def in_order(table: pd.DataFrame, where: object = "predictions") -> pd.DataFrame:
+    """Return the checked table: the columns of the contract first, then other ones, then the probabilities."""
+    checked = check_predictions(table, where=where, labelled=False, findings="allowed")
     probability_columns = [PREFIX + name for name in class_names(checked)]
     first = [name for name in ORDER if name in checked.columns]
     others = [name for name in checked.columns if name not in first and name not in probability_columns]
-    return write_text(path, checked[[*first, *others, *probability_columns]].to_csv(index=False))
+    return checked[[*first, *others, *probability_columns]]
+
+
+def unreadable(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return which rows are of films that could not be read, bool (rows,): those whose ``status`` is 1."""
+    if "status" not in table.columns:
+        return np.zeros(len(table), bool)
+    return np.array([text == UNREADABLE for text in _texts(table["status"])], bool)
 
 
 def default_split(splits: Iterable[Any], where: object = "predictions") -> str | None:
@@ -220,10 +226,16 @@ def _texts(column: Iterable[Any]) -> list[str]:
     return ["" if pd.isna(cell) else str(cell).strip() for cell in column]
 
 
-def _numbers(column: pd.Series, where: object) -> Floats:
-    """Return float64; Python's float() reads decimal text to the last bit, which pandas' own parser does not."""
+def _numbers(column: pd.Series, where: object, needed: npt.NDArray[np.bool_]) -> Floats:
+    """Return float64; Python's float() reads decimal text to the last bit, which pandas' own parser does not.
+
+    A cell that is not `needed` may be empty: NaN.
+    """
     numbers = np.empty(len(column), np.float64)
     for row, cell in enumerate(column):
+        if not needed[row] and (pd.isna(cell) or cell == ""):
+            numbers[row] = np.nan
+            continue
         try:
             numbers[row] = float(cell)
         except (TypeError, ValueError):
@@ -276,9 +288,9 @@ def _check_films(table: pd.DataFrame, where: object) -> None:
         )
 
 
-def _check_sums(probs: Floats, where: object) -> None:
+def _check_sums(probs: Floats, where: object, needed: npt.NDArray[np.bool_]) -> None:
     sums = probs.sum(axis=1)
-    for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)[:1]:
+    for row in np.flatnonzero((np.abs(sums - 1) > SUM_TOLERANCE) & needed)[:1]:
         raise ManifestError(
             f"the probabilities sum to {sums[row]:.6g}",
             where=f"{where}, row {row + 2}, columns {PREFIX}*",

@@ -8,23 +8,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from covidcxr_tf.errors import DataError, SplitError, UsageError, WeightsError
-from covidcxr_tf.evaluate.bootstrap import Floats, bootstrap, describe
+from covidcxr_tf.evaluate.cut_offs import (
+    AIMS,
+    Method,
+    aim_in_words,
+    check_method,
+    cut_off_interval,
+    operating_points,
+    serves,
+)
 from covidcxr_tf.evaluate.proportions import clustered_share, share_metric
-from covidcxr_tf.evaluate.roc import ratio
 from covidcxr_tf.evaluate.table import check_predictions, class_names, one_against_rest
 
 FIXED = (0.5, 0.9)  # the cut-offs of Haghanifar 2020 and of common reports
-Method = Literal["youden", "sensitivity", "specificity"]
-AIMS = {"sensitivity": "sensitivity of at least {:g}", "specificity": "specificity of at least {:g}"}
-SLACK = 1e-12  # shares that differ by rounding only are equal
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Threshold:
     sensitivity_ci95, specificity_ci95 : tuple of float or None
         Their intervals over patients (``proportions.share_metric``). A cut-off looks best on the films that chose it:
         what it does on others is in their ``metrics.json``.
+    ci95 : tuple of float or None
+        Where other validation patients would have put it (`cut_off_interval`).
     """
 
     value: float
@@ -56,6 +61,7 @@ class Threshold:
     patients: int = 0
     sensitivity_ci95: tuple[float, float] | None = None
     specificity_ci95: tuple[float, float] | None = None
+    ci95: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, fit for JSON."""
@@ -80,6 +86,8 @@ def choose_threshold(
     positive: str | None = None,
     method: Method = "youden",
     target: float = 0.95,
+    resamples: int = 0,
+    seed: int = 0,
 ) -> Threshold:
     """Return the cut-off on the probability of `positive` that serves best on validation films.
 
@@ -95,6 +103,8 @@ def choose_threshold(
         sensitivity of at least `target`. ``"specificity"``: the lowest one that has a specificity of at least `target`.
     target : float
         In (0, 1].
+    resamples, seed : int
+        Of ``ci95`` (`cut_off_interval`); 0 for none.
 
     Raises
     ------
@@ -105,7 +115,7 @@ def choose_threshold(
     DataError
         A specificity that no cut-off reaches which calls any film.
     """
-    _check_method(method, target)
+    check_method(method, target)
     table = check_predictions(table)
     refuse_other_splits(table)
     positive = class_names(table)[-1] if positive is None else positive
@@ -115,8 +125,8 @@ def choose_threshold(
             f"{int(is_positive.sum())} of {len(is_positive)} validation films are {positive}",
             expected="films on both sides to choose a threshold",
         )
-    cuts, sensitivity, specificity = _operating_points(scores, is_positive)
-    good = _serves(method, target, sensitivity, specificity)
+    cuts, sensitivity, specificity = operating_points(scores, is_positive)
+    good = serves(method, target, sensitivity, specificity)
     if not good.any():
         raise DataError(
             f"no cut-off has a specificity of {target:g} and calls a film: the highest score is of a film without",
@@ -124,12 +134,14 @@ def choose_threshold(
         )
     # Of several, sensitivity asks for the highest cut-off; the others for the lowest, which misses least.
     best = int(np.flatnonzero(good)[-1 if method == "sensitivity" else 0])
-    aim = AIMS[method].format(target) if method in AIMS else "Youden index"
     patient_ids = table["patient_id"].to_numpy(object)
+    moved = None
+    if resamples:
+        moved = cut_off_interval(scores, is_positive, patient_ids, method, target, resamples, seed)["ci95"]
     return Threshold(
         float(cuts[best]),
         method,
-        f"validation, {aim} ({len(table)} films of {len(set(patient_ids))} patients)",
+        f"validation, {aim_in_words(method, target)} ({len(table)} films of {len(set(patient_ids))} patients)",
         positive,
         float(sensitivity[best]),
         float(specificity[best]),
@@ -137,61 +149,13 @@ def choose_threshold(
         len(set(patient_ids)),
         _interval(scores[is_positive] >= cuts[best], patient_ids[is_positive]),
         _interval(scores[~is_positive] < cuts[best], patient_ids[~is_positive]),
+        None if moved is None else (moved[0], moved[1]),
     )
 
 
-def cut_off_interval(
-    scores: Floats,
-    is_positive: npt.NDArray[np.bool_],
-    patient_ids: npt.NDArray[Any],
-    method: Method = "youden",
-    target: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return the chosen cut-off with its percentile interval: where other patients would have put it.
-
-    Parameters
-    ----------
-    scores : float64 [films]
-    is_positive : bool [films]
-    patient_ids : object [films]
-    method, target
-        As in `choose_threshold`.
-    resamples, seed : int
-        Of the bootstrap over patients; a resample without a side, or without a cut-off that serves, is undefined.
-
-    Returns
-    -------
-    dict
-        ``value``, ``ci95`` and what else ``bootstrap.describe`` says.
-    """
-    _check_method(method, target)
-    cuts, place = np.unique(scores, return_inverse=True)
-    films = np.arange(len(scores))
-    sides = [
-        sparse.csr_array((side.astype(np.float64), (place, films)), shape=(len(cuts), len(scores)))
-        for side in (is_positive, ~is_positive)
-    ]
-
-    def chosen(weights: Floats) -> dict[str, Floats]:
-        positives, rest = (side @ weights for side in sides)
-        missed, cleared = np.cumsum(positives, axis=0) - positives, np.cumsum(rest, axis=0) - rest
-        sensitivity = 1 - ratio(missed, positives.sum(axis=0))
-        specificity = ratio(cleared, rest.sum(axis=0))
-        drawn = positives + rest > 0  # a film that was not drawn cannot lend its score
-        good = _serves(method, target, np.where(drawn, sensitivity, np.nan), np.where(drawn, specificity, np.nan))
-        last = len(cuts) - 1 - good[::-1].argmax(axis=0)
-        best = last if method == "sensitivity" else good.argmax(axis=0)
-        return {"cut": np.where(good.any(axis=0), cuts[best], np.nan)}
-
-    value = float(chosen(np.ones((len(scores), 1)))["cut"][0])
-    patients = len(set(patient_ids))
-    drawn = bootstrap(chosen, patient_ids, resamples if patients > 1 else 0, seed)["cut"]
-    return describe(value, drawn, patients, "no cut-off serves on these films")
-
-
-def threshold_from_words(words: str, validation: pd.DataFrame, positive: str | None = None) -> Threshold:
+def threshold_from_words(
+    words: str, validation: pd.DataFrame, positive: str | None = None, resamples: int = 0, seed: int = 0
+) -> Threshold:
     """Return the cut-off that ``youden``, ``sensitivity=0.9`` or ``specificity=0.95`` asks for.
 
     Raises
@@ -206,7 +170,7 @@ def threshold_from_words(words: str, validation: pd.DataFrame, positive: str | N
         wanted = float(target) if sign else 1.0
     except ValueError:
         raise UsageError(f"threshold '{words}'", expected=f"a number after {method}=, as 0.9") from None
-    return choose_threshold(validation, positive, cast(Method, method), wanted)
+    return choose_threshold(validation, positive, cast(Method, method), wanted, resamples, seed)
 
 
 def stored_threshold(run: str | Path) -> Threshold | None:
@@ -226,32 +190,6 @@ def stored_threshold(run: str | Path) -> Threshold | None:
         return None if value is None else Threshold(float(value), "stored", f"the run's own: {origin}", positive)
     except (ValueError, TypeError, AttributeError) as cause:
         raise WeightsError(f"damaged: {cause}", where=path, expected="metrics.json of a run folder") from cause
-
-
-def _operating_points(scores: Floats, is_positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Return each distinct score, ascending, with the sensitivity and specificity of the cut-off there."""
-    cuts, place = np.unique(scores, return_inverse=True)
-    positives = np.bincount(place, is_positive, len(cuts))
-    rest = np.bincount(place, ~is_positive, len(cuts))
-    missed, cleared = np.cumsum(positives) - positives, np.cumsum(rest) - rest
-    return cuts, 1 - missed / positives.sum(), cleared / rest.sum()
-
-
-def _check_method(method: str, target: float) -> None:
-    if method not in ("youden", *AIMS):
-        raise UsageError(f"'{method}' is no way to choose a threshold", expected="youden, sensitivity or specificity")
-    if not 0 < target <= 1:
-        aim = "sensitivity" if method == "youden" else method
-        raise UsageError(f"target {aim} {target}", expected="a number above 0, at most 1")
-
-
-def _serves(method: str, target: float, sensitivity: Floats, specificity: Floats) -> npt.NDArray[np.bool_]:
-    """Return which cut-offs (first axis) do what is asked; NaN never does."""
-    if method == "youden":
-        youden = np.nan_to_num(sensitivity + specificity, nan=-1.0)
-        return (youden >= youden.max(axis=0) - SLACK) & (youden >= 0)
-    share = sensitivity if method == "sensitivity" else specificity
-    return np.nan_to_num(share, nan=-1.0) >= target - SLACK
 
 
 def _interval(hit: npt.NDArray[np.bool_], patient_ids: npt.NDArray[Any]) -> tuple[float, float] | None:

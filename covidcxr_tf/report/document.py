@@ -15,8 +15,9 @@ from covidcxr_tf.report.blocks import Checklist, Missing, Picture, Section
 from covidcxr_tf.report.checklist import checklist_section
 from covidcxr_tf.report.run_folder import RunFolder, read_run
 from covidcxr_tf.report.sections_audit import audit_section
+from covidcxr_tf.report.sections_data import data_section
 from covidcxr_tf.report.sections_failures import failure_section
-from covidcxr_tf.report.sections_model import data_section, environment_section, model_section, training_section
+from covidcxr_tf.report.sections_model import environment_section, model_section, training_section
 from covidcxr_tf.report.sections_paper import paper_section
 from covidcxr_tf.report.sections_parts import parts_section
 from covidcxr_tf.report.sections_results import result_section

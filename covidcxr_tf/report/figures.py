@@ -7,57 +7,29 @@ no pyplot, no window, nothing global.
 from __future__ import annotations
 
 import textwrap
-import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from covidcxr_tf.evaluate.calibration import Bins
 from covidcxr_tf.evaluate.roc import Band, Curve
-from covidcxr_tf.files import replacing, write_text
+from covidcxr_tf.report.canvas import COLOURS, DPI, GUIDE, colour, holds_any, new_figure, remember, save_figure
+from covidcxr_tf.report.figures_history import plot_history
 from covidcxr_tf.report.summary import format_metric
 
-# Okabe and Ito 2008: told apart with every common form of colour blindness. Yellow is left out: too pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GUIDE = "0.55"  # grey of chance and perfect-calibration lines
-DPI = 150
+__all__ = [
+    "COLOURS", "DPI", "GUIDE", "Corner", "Metric", "colour", "draw_confusion", "draw_overlap_boxes",
+    "draw_overlap_histogram", "draw_precision_recall", "draw_reliability", "draw_roc", "new_figure", "plot_history",
+    "remember", "save_figure",
+]  # fmt: skip
 
 Metric = Mapping[str, Any]
 Corner = Literal["lower right", "lower left", "upper left"]
-_drawn: weakref.WeakKeyDictionary[Axes, list[pd.DataFrame]] = weakref.WeakKeyDictionary()
-
-
-def colour(number: int) -> str:
-    """Return the colour of the class or model with this number; the same one in every picture."""
-    return COLOURS[number % len(COLOURS)]
-
-
-def new_figure(rows: int = 1, columns: int = 1, width: float = 5.5, height: float = 4.8) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its axes, row by row; `width` and `height` are inches of one panel."""
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
-
-
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write the figure as PNG and its data as CSV of the same stem, each in one step; return the path of the PNG.
-
-    Axes that none of this module's functions drew on give the points of their lines.
-    """
-    target = Path(path)
-    tables = [table for axes in figure.axes for table in _data_of(axes)]
-    with replacing(target) as aside:
-        # Without the version stamp the same data gives the same bytes.
-        figure.savefig(aside, dpi=DPI, metadata={"Software": None})
-    if tables:
-        write_text(target.with_suffix(".csv"), pd.concat(tables, ignore_index=True).to_csv(index=False))
-    return target
 
 
 def draw_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], axes: Axes) -> Axes:
@@ -102,7 +74,7 @@ def draw_roc(
         Pointwise 95 % band.
     """
     text = _legend(label, "AUC", area, curve)
-    if not _drawn.get(axes):
+    if not holds_any(axes):
         axes.plot([0, 1], [0, 1], color=GUIDE, linestyle=":", linewidth=1)
     if curve is None:
         axes.plot([], [], color=line_colour, label=text)
@@ -136,7 +108,7 @@ def draw_reliability(
     bins: Bins, axes: Axes, label: str = "", error: Metric | None = None, line_colour: str = COLOURS[0]
 ) -> Axes:
     """Draw observed share against mean predicted probability in bins of equal mass; below the line: overconfident."""
-    if not _drawn.get(axes):
+    if not holds_any(axes):
         axes.plot([0, 1], [0, 1], color=GUIDE, linestyle=":", linewidth=1)
     parts = [label] if label else []
     parts += [f"ECE {format_metric(error)}"] if error is not None else []
@@ -186,71 +158,6 @@ def draw_overlap_boxes(groups: Mapping[str, npt.NDArray[np.float64]], axes: Axes
     return remember(axes, pd.DataFrame(rows, columns=["group", name.lower()]))
 
 
-def plot_history(history: pd.DataFrame, figure: Figure) -> Figure:
-    """Draw loss, score, learning rate and epoch time into an empty figure, and return it.
-
-    Parameters
-    ----------
-    history : DataFrame
-        ``history.csv``: epoch, loss, val_loss, any scores, learning_rate, seconds, films_per_second.
-    """
-    for axes, draw in zip(figure.subplots(2, 2).ravel(), (draw_loss, draw_score, draw_rate, draw_time), strict=True):
-        draw(history, axes)
-    for axes in figure.axes:
-        _drawn[axes] = []  # the four panels show one table: it is written once
-    remember(figure.axes[0], history)
-    return figure
-
-
-def draw_loss(history: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw training and validation loss over epochs; a dot marks the best validation loss."""
-    _draw_epochs(history, [name for name in history.columns if str(name).endswith("loss")], axes, "loss")
-    if "val_loss" in history and history["val_loss"].notna().any():
-        best = int(np.nanargmin(history["val_loss"].to_numpy(np.float64)))
-        axes.plot(history["epoch"].iloc[best], history["val_loss"].iloc[best], "o", color="black", markersize=5)
-    return axes
-
-
-def draw_score(history: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw every other numeric column over epochs: the task's scores."""
-    others = ("epoch", "learning_rate", "seconds", "films_per_second")
-    scores = [
-        name
-        for name in history.select_dtypes("number").columns
-        if name not in others and not str(name).endswith("loss")
-    ]
-    return _draw_epochs(history, scores, axes, "score")
-
-
-def draw_rate(history: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the learning rate over epochs, on a logarithmic scale."""
-    _draw_epochs(history, ["learning_rate"], axes, "learning rate")
-    axes.set_yscale("log")
-    return axes
-
-
-def draw_time(history: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw how long each epoch took."""
-    _draw_epochs(history, ["seconds"], axes, "seconds an epoch")
-    slowest = history["seconds"].max() if "seconds" in history else np.nan
-    axes.set_ylim(0, 1.1 * slowest if slowest > 0 else 1)
-    return axes
-
-
-def _draw_epochs(history: pd.DataFrame, names: Sequence[Any], axes: Axes, quantity: str) -> Axes:
-    shown = [name for name in names if name in history]
-    for number, name in enumerate(shown):
-        # One epoch makes a line without length: the dot shows it.
-        marker = "." if len(history) < 30 else ""
-        axes.plot(history["epoch"], history[name], color=colour(number), marker=marker, label=str(name))
-    if len(shown) > 1 or (shown and quantity == "score"):
-        axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="epoch", ylabel=quantity)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    return remember(axes, history[["epoch", *shown]])
-
-
 def _legend(label: str, quantity: str, area: Metric | None, curve: Curve | None) -> str:
     parts = [label] if label else []
     if area is not None:
@@ -272,20 +179,3 @@ def _unit_square(axes: Axes, horizontal: str, vertical: str, legend: Corner) -> 
         # A nearly opaque ground: curves of several classes can run behind the text.
         axes.legend(loc=legend, framealpha=0.85, edgecolor="none", fontsize=8)
     return axes
-
-
-def remember(axes: Axes, table: pd.DataFrame) -> Axes:
-    """Add a table to what `save_figure` writes as CSV for these axes, and return them."""
-    _drawn.setdefault(axes, []).append(table)
-    return axes
-
-
-def _data_of(axes: Axes) -> list[pd.DataFrame]:
-    """Return what was remembered, or the points of the lines where nothing was."""
-    if axes in _drawn:
-        return _drawn[axes]
-    tables = []
-    for line in axes.lines:
-        points = np.asarray(line.get_xydata(), np.float64)
-        tables.append(pd.DataFrame({"line": line.get_label(), "horizontal": points[:, 0], "vertical": points[:, 1]}))
-    return tables

@@ -22,7 +22,9 @@ from covidcxr_tf.report.summary import format_metric
 Measure = Literal["auroc", "sensitivity", "specificity"]
 MEASURES: dict[Measure, str] = {"auroc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
 HISTOGRAM_BINS = np.linspace(0, 1, 41)
-LOWEST_SHOWN = -0.3  # the share of the best possible net benefit down to which a decision curve is drawn
+#: Shares of the best possible net benefit down to which a decision curve is drawn: always, and at most. Near 100 % a
+#: single needless action costs as much as dozens of right ones bring: drawn whole, that would flatten all the rest.
+LOWEST_SHOWN, LOWEST_OF_ALL = -0.3, -1.0
 
 
 def draw_calibration(
@@ -82,17 +84,23 @@ def draw_decision(curve: DecisionCurve, axes: Axes, label: str = "") -> Axes:
     axes.plot(curve.act_from, curve.treat_all, color=GUIDE, linestyle="--", linewidth=1.4, label="act on all")
     axes.plot(curve.act_from, curve.model, color=COLOURS[0], linewidth=1.8, label=f"act on the model, {label}")
     columns = {"act_from": curve.act_from, "model": curve.model, "act_on_all": curve.treat_all}
+    low, high = (float(side(curve.model)) for side in (np.min, np.max))
     if curve.lower is not None and curve.upper is not None:
         axes.fill_between(curve.act_from, curve.lower, curve.upper, color=COLOURS[0], alpha=0.18, linewidth=0)
         columns |= {"lower": curve.lower, "upper": curve.upper}
+        low, high = min(low, float(curve.lower.min())), max(high, float(curve.upper.max()))
+    bottom, top = LOWEST_SHOWN * curve.prevalence, max(1.1 * curve.prevalence, 1.03 * high)
+    bottom = max(min(bottom, low - 0.03 * (top - low)), LOWEST_OF_ALL * curve.prevalence)
     axes.set(
         xlabel="probability from which on one would act",
         ylabel="net benefit (true calls a film)",
         xlim=(0, 1),
-        ylim=(LOWEST_SHOWN * curve.prevalence, 1.1 * curve.prevalence),
+        ylim=(bottom, top),
     )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title=f"share of disease {curve.prevalence:.3g}, {origin}", frameon=False, fontsize=8, title_fontsize=8)
+    title = f"share of disease {curve.prevalence:.3g}, {origin}"
+    title += "\nmore harm than the disease could do: not drawn" if low < bottom else ""
+    axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8)
     return remember(axes, pd.DataFrame(columns))
 
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pandas as pd
 
 from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.errors import CovidcxrError, DataError, ManifestError
 from covidcxr_tf.evaluate.subgroups import with_manifest
-from covidcxr_tf.evaluate.table import read_predictions, sources
+from covidcxr_tf.evaluate.table import sources
 from covidcxr_tf.report.disguise import Disguise, Names
+from covidcxr_tf.report.run_files import (
+    EVALUATION,
+    SPLITS,
+    Document,
+    audit_of,
+    lineage_of,
+    metrics_of,
+    optional,
+    predictions_of,
+    read_csv,
+    read_history,
+    read_json,
+    read_toml,
+)
 
 #: One of these makes a folder a run (or a shipped model).
 MARKS = ("config.toml", "card.json", "metrics.json")
 PARTS = ("fold", "phase", "level", "member")
-#: Where the report looks for figures that the run itself does not hold: ``covidcxr evaluate --out RUN/evaluation``.
-EVALUATION = "evaluation"
-#: Member of a model file that holds its facts, and how large one may be.
-FACTS, FACTS_LARGEST = "covidcxr.json", 4_000_000
-SPLITS = ("test", "validation")
-Document = Mapping[str, Any]
-Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -122,19 +125,19 @@ def read_run(
         raise DataError("there is no such folder", where=folder, expected="a run folder")
     if not any((place / mark).is_file() for mark in MARKS):
         raise DataError("is no run folder", where=folder, expected=f"a folder with {' or '.join(MARKS)}")
-    metrics, origin, folds = _metrics(place)
+    metrics, origin, folds = metrics_of(place)
     run = RunFolder(
         folder=place,
-        config=_optional(place / "config.toml", _toml),
-        card=_optional(place / "card.json", _json),
-        environment=_optional(place / "environment.json", _json),
+        config=optional(place / "config.toml", read_toml),
+        card=optional(place / "card.json", read_json),
+        environment=optional(place / "environment.json", read_json),
         metrics=metrics,
         metrics_from=origin,
-        predictions=_predictions(place),
-        split=_optional(place / "split.csv", _csv),
-        history=_optional(place / "history.csv", _history),
-        lineage=_lineage(place / "model.keras"),
-        audit=_audit(place, audit),
+        predictions=predictions_of(place),
+        split=optional(place / "split.csv", read_csv),
+        history=optional(place / "history.csv", read_history),
+        lineage=lineage_of(place / "model.keras"),
+        audit=audit_of(place, audit),
         folds=folds,
         names=Names(),
     )
@@ -221,102 +224,3 @@ def _disguise(run: RunFolder) -> Disguise:
     files += [run.folder / "split.csv", run.folder / EVALUATION / "predictions.csv", run.folder / "metrics.json"]
     key = next((path.read_bytes() for path in files if path.is_file()), b"nothing to name")
     return Disguise(key, known)
-
-
-def _metrics(folder: Path) -> tuple[dict[str, Document], str, Document | None]:
-    """Return figures by split, the file of the test figures, and what ``folds`` holds."""
-    own = _optional(folder / "metrics.json", _json) or {}
-    if "n" in own:
-        found = {str(own.get("split") or (own.get("splits") or ["test"])[0]): own}
-    else:
-        found = {split: own[split] for split in SPLITS if isinstance(own.get(split), dict)}
-    if isinstance(own.get("validation"), dict):
-        found.setdefault("validation", own["validation"])
-    origin = "metrics.json"
-    other = _optional(folder / EVALUATION / "metrics.json", _json)
-    if "test" not in found and other and "n" in other:
-        found["test"], origin = other, f"{EVALUATION}/metrics.json"
-    return found, origin, own.get("folds")
-
-
-def _predictions(folder: Path) -> dict[str, pd.DataFrame]:
-    found = {}
-    for split in SPLITS:
-        if (folder / f"predictions_{split}.csv").is_file():
-            found[split] = read_predictions(folder / f"predictions_{split}.csv")
-        elif (folder / f"overlap_{split}.csv").is_file():
-            found[split] = _csv(folder / f"overlap_{split}.csv")
-    if "test" not in found and (folder / EVALUATION / "predictions.csv").is_file():
-        found["test"] = read_predictions(folder / EVALUATION / "predictions.csv")
-    return found
-
-
-def _audit(folder: Path, given: str | Path | None) -> Document | None:
-    if given is None:
-        path = folder / "audit" / "audit.json"
-        if not path.is_file():
-            return None
-    else:
-        path = Path(given)
-        path = path / "audit.json" if path.is_dir() else path
-        if not path.is_file():
-            raise DataError("there is no audit", where=given, remedy="make one with `covidcxr audit`")
-    found = _json(path)
-    if not isinstance(found.get("findings"), list) or not isinstance(found.get("verdicts"), dict):
-        raise DataError("is no audit", where=path, expected="audit.json of `covidcxr audit`")
-    return found
-
-
-def _lineage(model: Path) -> list[Document]:
-    """Return the training records within a model file; nothing where there is none."""
-    if not model.is_file():
-        return []
-    try:
-        with zipfile.ZipFile(model) as archive:
-            if FACTS not in archive.namelist() or archive.getinfo(FACTS).file_size > FACTS_LARGEST:
-                return []
-            records = json.loads(archive.read(FACTS)).get("history", [])
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError) as cause:
-        raise DataError(f"the model file cannot be read: {cause}", where=model) from cause
-    return [
-        {
-            **{key: record.get(key) for key in ("name", "config_digest", "split_digest")},
-            "patients": len(record["patients"]),
-        }
-        for record in records
-    ]
-
-
-def _optional(path: Path, read: Callable[[Path], Content]) -> Content | None:
-    return read(path) if path.is_file() else None
-
-
-def _json(path: Path) -> Document:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise DataError(f"cannot be read as JSON: {cause}", where=path) from cause
-    if not isinstance(found, dict):
-        raise DataError("holds no table", where=path, expected="a JSON object")
-    return found
-
-
-def _toml(path: Path) -> Document:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise DataError(f"cannot be read as TOML: {cause}", where=path) from cause
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as cause:
-        raise DataError(f"not readable as CSV: {cause}", where=path) from cause
-
-
-def _history(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as cause:
-        raise DataError(f"not readable as CSV: {cause}", where=path) from cause

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from covidcxr_tf.evaluate.cut_offs import aim_of, cut_off_interval
 from covidcxr_tf.evaluate.operating import class_facts
 from covidcxr_tf.evaluate.subgroups import subgroup_rows
-from covidcxr_tf.evaluate.table import one_against_rest
+from covidcxr_tf.evaluate.table import class_names, one_against_rest
 from covidcxr_tf.report.blocks import Block, Facts, Missing, Section, Table, Text
 from covidcxr_tf.report.run_folder import RunFolder, with_people
 from covidcxr_tf.report.sections_results import EVALUATE
 from covidcxr_tf.report.summary import format_metric
 
 Metrics = Mapping[str, Any]
+RESAMPLES, SAME = 1000, 1e-6
 
 
 def trust_section(run: RunFolder) -> Section:
@@ -23,7 +25,7 @@ def trust_section(run: RunFolder) -> Section:
         return Section("trust", title, [])
     metrics = run.judged[1]
     facts, note = _class_facts(run, metrics)
-    blocks: list[Block] = [Facts(_cut_off(metrics, facts))]
+    blocks: list[Block] = [Facts(_cut_off(metrics, facts, _moved(run, metrics)))]
     if note:
         blocks.append(Text(note, "note"))
     blocks += _points(metrics, facts)
@@ -43,12 +45,36 @@ def _class_facts(run: RunFolder, metrics: Metrics) -> tuple[Metrics, str]:
     return found, "metrics.json is of an older version: computed for this report from the run's predictions."
 
 
-def _cut_off(metrics: Metrics, facts: Metrics) -> list[tuple[str, str]]:
+def _moved(run: RunFolder, metrics: Metrics) -> Sequence[float] | None:
+    """Return where other validation patients would have put the cut-off; None where the run does not tell."""
+    if metrics.get("threshold_ci95"):
+        return list(metrics["threshold_ci95"])
+    table, aim = run.predictions.get("validation"), aim_of(str(metrics.get("threshold_from", "")))
+    if (
+        table is None
+        or aim is None
+        or metrics.get("threshold") is None
+        or metrics["positive"] not in class_names(table)
+    ):
+        return None
+    scores, is_positive = one_against_rest(table, metrics["positive"])
+    found = cut_off_interval(scores, is_positive, table["patient_id"].to_numpy(object), *aim, RESAMPLES)
+    # Of a run whose cut-off came from other films, or that was recalibrated since, the interval would be another's.
+    same = found["value"] is not None and abs(found["value"] - metrics["threshold"]) < SAME
+    return found["ci95"] if same else None
+
+
+def _cut_off(metrics: Metrics, facts: Metrics, moved: Sequence[float] | None) -> list[tuple[str, str]]:
     threshold, origin = metrics.get("threshold"), str(metrics.get("threshold_from", ""))
     called = f"{metrics['positive']} from {threshold:.4f} on" if threshold is not None else "the most probable class"
     rows = [("Called", called), ("Cut-off from", origin if origin and origin != "argmax" else "no cut-off")]
+    if moved is not None:
+        words = "{:.4f} to {:.4f} in 95 % of resamples of the validation patients".format(*moved)
+        rows.append(("Other patients would have put it", words))
+    debiased = metrics["ece"].get("debiased")
+    noise = "" if debiased is None else f"; {debiased:.3f} less the noise of its bins"
     rows += [
-        ("Calibration error (ECE)", format_metric(metrics["ece"])),
+        ("Calibration error (ECE)", format_metric(metrics["ece"]) + noise),
         ("Brier score", format_metric(metrics["brier"])),
     ]
     calibration = facts.get("calibration", {})

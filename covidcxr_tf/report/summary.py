@@ -102,6 +102,8 @@ def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     positive, binary = metrics["positive"], len(metrics["classes"]) == 2
     if metrics.get("threshold") is not None:
         called = f"{positive} from {metrics['threshold']:.4g} on, {metrics['threshold_from']}"
+        if metrics.get("threshold_ci95"):
+            called += "; other patients would have put it from {:.4g} to {:.4g}".format(*metrics["threshold_ci95"])
     else:
         origin = metrics.get("threshold_from", "argmax")
         called = "most probable class" if origin == "argmax" else origin
@@ -114,7 +116,7 @@ def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         several = len(metrics.get("by_source", {})) > 1 and metrics[key]["value"] is not None
         pooled = ", all sources pooled" if key == "auroc" and several else ""
         kind = ", mean over classes" if key in ("auroc", "auprc") and not binary else ""
-        rows.append((f"{name}{kind}", format_metric(metrics[key]) + pooled))
+        rows.append((f"{name}{kind}", format_metric(metrics[key]) + pooled + _less_noise(metrics[key])))
     calibration = metrics.get("calibration", {})
     shown = [key for key in ("slope", "intercept") if key in calibration]
     rows += [(f"calibration {key}", format_metric(calibration[key], 2)) for key in shown]
@@ -122,6 +124,11 @@ def _classification_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         for metric in ("sensitivity", "specificity"):
             rows.append((f"{metric} for {name}", format_metric(metrics["per_class"][name][metric])))
     return rows + _predictive_rows(metrics)
+
+
+def _less_noise(metric: Metric) -> str:
+    """Return what is left of a calibration error without the noise that few films put into its bins."""
+    return f", {metric['debiased']:.3f} less the noise of its bins" if metric.get("debiased") is not None else ""
 
 
 def _predictive_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

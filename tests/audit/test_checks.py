@@ -162,3 +162,34 @@ def test_drawn_films_keep_every_label_and_source(gather: Gather) -> None:
     assert set(zip(drawn["label"], drawn["source"])) == set(zip(films["label"], films["source"]))
     assert drawn.attrs == films.attrs
     assert draw_films(films, 12, seed=1).equals(drawn)
+
+
+def test_a_group_that_is_read_worse_fails_and_equal_ones_pass(gather: Gather) -> None:
+    """Every second positive film of women loses what the network reads; nothing else changes."""
+    evidence, limits = gather(False, False), LIMITS["subgroups"]
+    equal = resolve("audits", "subgroups")(evidence, limits)
+    assert equal.verdict == "pass", equal
+    assert {row["by"] for row in equal.details["groups"]} >= {"sex", "source"}
+    worse = evidence.probabilities().copy()
+    hit = evidence.is_positive & (evidence.films["sex"] == "F").to_numpy() & (np.arange(len(worse)) % 2 == 0)
+    worse[hit] = worse[hit][:, ::-1]
+    changed = Evidence(evidence.loaded, evidence.films, evidence.manifest, _answers={"unchanged": worse})
+    found = resolve("audits", "subgroups")(changed, limits)
+    assert found.verdict == "fail"
+    assert "sex F" in found.sentence
+    assert "more than chance" in found.sentence
+    lost = hit.sum() / (evidence.is_positive & (evidence.films["sex"] == "F").to_numpy()).sum()
+    assert found.value == pytest.approx(lost, abs=0.02)
+    assert found.details["worst"]["sensitivity"]["group"] == "sex F"
+
+
+def test_groups_that_are_too_small_are_named_and_not_judged(gather: Gather) -> None:
+    evidence = gather(False, False)
+    rows = np.flatnonzero(evidence.films["patient_id"].isin([f"p{n:02d}" for n in range(4, 20)]))
+    films = evidence.films.iloc[rows].reset_index(drop=True)
+    films.attrs = evidence.films.attrs
+    few = Evidence(evidence.loaded, films, evidence.manifest, _answers={"unchanged": evidence.probabilities()[rows]})
+    found = resolve("audits", "subgroups")(few, LIMITS["subgroups"])
+    assert found.verdict == "not applicable"
+    assert "10 patients" in found.sentence
+    assert "sex: F" in found.details["too_small"]

@@ -133,9 +133,10 @@ def test_intervals_hold_their_values_and_shrink_with_patients() -> None:
     def width(films: int) -> float:
         found = evaluate_table(random_table(films, ("a", "b"), 1), resamples=500)
         for name in OVERALL:
-            if name != "ece":  # resampling adds to it, see calibration.bin_gaps
-                lower, upper = found[name]["ci95"]
-                assert lower < found[name]["value"] < upper, name
+            lower, upper = found[name]["ci95"]
+            assert lower < upper
+            # The error of calibration may be its own upper bound, see calibration_error.
+            assert lower < found[name]["value"] < upper or (name == "ece" and lower < found[name]["value"] == upper)
         return float(np.diff(found["accuracy"]["ci95"])[0])
 
     assert width(900) / width(100) == pytest.approx(1 / 3, rel=0.35)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from covidcxr_tf.errors import DataError, SplitError, UsageError, WeightsError
 from covidcxr_tf.evaluate.bootstrap import patient_numbers, resample_counts
+from covidcxr_tf.evaluate.cut_offs import aim_of
 from covidcxr_tf.evaluate.proportions import wilson
 from covidcxr_tf.evaluate.thresholds import (
     choose_threshold,
@@ -165,6 +166,21 @@ def test_the_interval_of_a_cut_off_is_where_resampled_patients_put_it(method: st
         drawn = table(scores[rows].tolist(), sick[rows].tolist())
         cuts.append(choose_threshold(drawn, method=method, target=0.8).value)  # type: ignore[arg-type]
     assert found["ci95"] == pytest.approx(np.quantile(cuts, [0.025, 0.975]).tolist())
+
+
+def test_a_chosen_cut_off_carries_its_interval_and_says_how_it_was_chosen() -> None:
+    generator = np.random.default_rng(4)
+    sick = np.arange(80) % 2
+    data = table(np.clip(generator.normal(0.4 + 0.2 * sick, 0.2), 0, 1).tolist(), sick.tolist())
+    found = choose_threshold(data, method="sensitivity", target=0.9, resamples=200, seed=3)
+    scores, patients = data["prob_covid19"].to_numpy(), data["patient_id"].to_numpy(object)
+    expected = cut_off_interval(scores, sick == 1, patients, "sensitivity", 0.9, 200, 3)["ci95"]
+    assert found.ci95 == tuple(expected)
+    assert choose_threshold(data).ci95 is None
+    assert aim_of(found.threshold_from) == ("sensitivity", 0.9)
+    assert aim_of(choose_threshold(data).threshold_from) == ("youden", 0.95)
+    for words in ("fixed beforehand at 0.5", "given", "argmax", "none: no film is covid19"):
+        assert aim_of(words) is None
 
 
 def test_one_patient_has_no_interval() -> None:

@@ -78,9 +78,20 @@ def test_half_is_about_half_and_keeps_vectors_whole(tmp_path: Path) -> None:
     )
 
 
+def test_half_keeps_small_kernels_whole(tmp_path: Path) -> None:
+    sides = (99, 201, 200)  # 19,899 and 40,200 values
+    model = keras.Sequential([keras.Input((99,)), *(keras.layers.Dense(side) for side in sides[1:])])
+    loaded, _ = files.load_model(files.save_model(model, tmp_path / "m.keras", {}, half=True))
+    small, large = loaded.get_weights()[0], loaded.get_weights()[2]
+    np.testing.assert_array_equal(small, model.get_weights()[0])
+    np.testing.assert_array_equal(large, model.get_weights()[2].astype(np.float16))
+
+
 def test_half_keeps_what_float16_cannot_hold(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="dense")])
-    model.set_weights([np.array([[1e6, 0.1], [0, 0]], np.float32), np.zeros(2, np.float32)])
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200, name="dense")])
+    kernel = np.full((200, 200), 0.1, np.float32)
+    kernel[0, 0] = 1e6
+    model.set_weights([kernel, np.zeros(200, np.float32)])
     loaded, _ = files.load_model(files.save_model(model, tmp_path / "m.keras", {}, half=True))
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 

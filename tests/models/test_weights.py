@@ -131,7 +131,10 @@ def test_backbone_layers_that_stay_fresh_are_a_warning(
     assert caplog.records[-1].levelno == logging.WARNING
 
 
-def test_half_size_file_is_loaded_too(tiny: Callable[..., keras.Model], tmp_path: Path) -> None:
+def test_half_size_file_is_loaded_too(
+    tiny: Callable[..., keras.Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("covidcxr_tf.models.files.HALF_FROM", 0)
     source = tiny("unet", seed=8)
     path = save_model(source, tmp_path / "m.keras", {}, half=True)
     model = tiny("unet", weights=str(path))

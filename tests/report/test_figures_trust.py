@@ -68,6 +68,21 @@ def test_decision_curve_stands_beside_all_and_none(prevalence: float | None, tmp
     assert list(data) == ["act_from", "model", "act_on_all", "lower", "upper"]
 
 
+@pytest.mark.parametrize("prevalence", [None, 0.05])
+def test_the_band_of_a_decision_curve_is_drawn_whole_or_said_to_be_cut(prevalence: float | None) -> None:
+    sick = np.arange(60) % 2 == 0
+    scores = np.clip(np.random.default_rng(2).normal(0.5 + 0.05 * sick, 0.25), 0, 1)  # hardly better than chance
+    curve = decision_curve(scores, sick, np.arange(60), prevalence, 200)
+    assert curve is not None and curve.lower is not None and curve.upper is not None
+    _, (axes,) = figures.new_figure()
+    figures_trust.draw_decision(curve, axes, "covid19")
+    bottom, top = axes.get_ylim()
+    assert top > curve.upper.max()
+    title = axes.get_legend().get_title().get_text()
+    assert ("not drawn" in title) == bool(curve.lower.min() < bottom)
+    assert bottom >= -curve.prevalence
+
+
 def test_forest_has_a_line_a_group_marks_small_ones_and_names_undefined_ones(tmp_path: Path) -> None:
     found = rows()
     figure, (axes,) = figures.new_figure()
