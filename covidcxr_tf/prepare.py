@@ -12,11 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,8 @@ import pandas as pd
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, write_manifest
-from covidcxr_tf.errors import DataError, ImageError, RunFailed, UsageError
-from covidcxr_tf.files import umask, write_json
+from covidcxr_tf.errors import DataError, ImageError, RunFailed
+from covidcxr_tf.files import write_json
 from covidcxr_tf.imaging.histogram import histogram
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import read_image
@@ -35,12 +32,14 @@ from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.drawn_masks import check_classes, drawn_mask, small_mask
 from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.parallel import in_order
 from covidcxr_tf.progress import Progress
+from covidcxr_tf.shards import Bad, Finished, Workshop, take_place, write_shards, written
 
 #: Changes when the bytes in a shard change their meaning, so that old caches are not read.
 LAYOUT = 2
-#: Films a shard: about 40 MB at 320 x 320 x 3, enough to read in long runs, small enough to shuffle by file.
-FILMS_PER_SHARD = 128
+#: Threads that read and enhance films: what they wait for and compute lies outside of Python.
+THREADS = os.cpu_count() or 1
 #: Manifests come sorted by label and source. Films are laid into shards in a drawn order, the same for the same
 #: manifest: a shuffle window of any size then sees all classes. (Sorted shards made whole runs of batches hold one
 #: class, and a DenseNet from scratch learned nothing.)
@@ -142,11 +141,13 @@ def prepare(
     reference = reference_histogram(image)
     key = _key(manifest, image, masks, mask_classes, regions_key, group_by, reference)
     folder = (out if out is not None else cache_folder() / "prepared" / key[:24]).resolve()
+    workshop = Workshop(folder, key)
     found = _open(folder, key, manifest, group_by)
     if found is not None and len(found.quarantine) <= skip_bad:
+        workshop.tidy()
         return found
 
-    _written(folder)  # refuses a folder with anything else in it before the work, not after
+    written(folder)  # refuses a folder with anything else in it before the work, not after
 
     def work(row: int) -> tuple[int, bytes, bytes] | tuple[int, ImageError]:
         try:
@@ -154,8 +155,12 @@ def prepare(
         except ImageError as bad:
             return row, bad
 
-    _write(manifest, folder, work, key, image, masks, group_by, skip_bad)
-    made = _open(folder, key, manifest, group_by)
+    workshop.remove_older()
+    with workshop.held():
+        made = _open(folder, key, manifest, group_by)  # by another process, which was waited for
+        if made is None or len(made.quarantine) > skip_bad:
+            _write(manifest, workshop, work, key, image, masks, group_by, skip_bad)
+            made = _open(folder, key, manifest, group_by)
     if made is None:
         raise RunFailed("prepared films cannot be read back", where=folder, remedy="check the disk and run again")
     return made
@@ -180,9 +185,30 @@ def _one_film(
     return row, pixels.tobytes(), mask.tobytes()
 
 
+class _Kept:
+    """The films of a group that could be read, in its drawn order, with a count of the places taken."""
+
+    def __init__(self, work: Callable[[int], Any], rows: list[int], places: int, bad: list[Bad]) -> None:
+        self.places, self.bad = places, bad
+        self._results = in_order(work, rows[places:], THREADS, 4 * THREADS)
+
+    def films(self, manifest: pd.DataFrame, allowed: int, progress: Progress) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield row, pixels and mask; raise for the film beyond the `allowed` bad ones of this group."""
+        for result in self._results:
+            progress.advance()
+            self.places += 1
+            if not isinstance(result[1], ImageError):
+                yield result
+                continue
+            row, fault = result
+            self.bad.append(Bad(str(manifest.at[row, "path"]), str(fault)))
+            if len(self.bad) > allowed:
+                raise fault
+
+
 def _write(
     manifest: pd.DataFrame,
-    folder: Path,
+    workshop: Workshop,
     work: Callable[[int], Any],
     key: str,
     image: ImageConfig,
@@ -190,126 +216,60 @@ def _write(
     group_by: str,
     skip_bad: int,
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        bad: list[dict[str, str]] = []
-        files: dict[str, list[str]] = {}
-        progress = Progress(len(manifest), "prepare")
-        for group, rows in manifest.groupby(group_by, sort=True).groups.items():
-            order = np.random.default_rng(ORDER_SEED).permutation(len(rows))
-            results = _parallel(work, [int(rows[place]) for place in order])
-            kept = _good(results, manifest, bad, skip_bad, progress)
-            files[str(group)] = _write_shards(aside, str(group), kept)
-        progress.close(f"{len(bad)} set aside" if bad else "")
-        if not any(files.values()):
-            raise DataError("no film could be prepared", where=manifest.attrs.get("manifest"))
-        write_manifest(manifest, aside / "manifest.csv")
-        for film in bad:
-            print(f"set aside: {film['reason']}", file=sys.stderr)
-        if bad:
-            pd.DataFrame(bad).to_csv(aside / "quarantine.csv", index=False)
-        shape = {"size": image.size, "channels": len(image.channels)}
-        write_json(aside / "prepared.json", {"schema_version": 1, "key": key, "files": files, "masks": masks, **shape})
-        # mkdtemp makes folders only the user can enter; a cache may be shared.
-        aside.chmod(0o777 & ~umask())
-        _take_place(aside, folder, key)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    # The index is 0..n-1: places are rows.
+    groups = {str(group): np.asarray(rows) for group, rows in manifest.groupby(group_by, sort=True).indices.items()}
+    found = workshop.begin(groups)
+    there = sum(shards[-1].places for shards in found.values() if shards)
+    if there:
+        print(f"prepare: {there} of {len(manifest)} films are there already", file=sys.stderr)
+    bad: list[Bad] = []
+    files: dict[str, list[str]] = {}
+    progress = Progress(len(manifest) - there, "prepare")
+    for group, rows in groups.items():
+        order = rows[np.random.default_rng(ORDER_SEED).permutation(len(rows))].tolist()
+        done = _allowed(found[group], skip_bad - len(bad))
+        kept = _Kept(work, order, done[-1].places if done else 0, list(done[-1].bad) if done else [])
+        try:
+            names = [shard.name for shard in done]
+            films = kept.films(manifest, skip_bad - len(bad), progress)
+            for name in write_shards(workshop.shards, group, films, len(done)):
+                workshop.finished(group, name, kept.places, kept.bad)
+                names.append(name)
+        except ImageError as fault:
+            raise _with_remedy(fault, skip_bad) from fault
+        files[group] = names
+        bad += kept.bad
+    progress.close(f"{len(bad)} set aside" if bad else "")
+    if not any(files.values()):
+        raise DataError("no film could be prepared", where=manifest.attrs.get("manifest"))
+    write_manifest(manifest, workshop.shards / "manifest.csv")
+    for film in bad:
+        print(f"set aside: {film.reason}", file=sys.stderr)
+    if bad:
+        listed = pd.DataFrame([(film.path, film.reason) for film in bad], columns=["path", "reason"])
+        listed.to_csv(workshop.shards / "quarantine.csv", index=False)
+    shape = {"size": image.size, "channels": len(image.channels)}
+    facts = {"schema_version": 1, "key": key, "files": files, "masks": masks, **shape}
+    write_json(workshop.shards / "prepared.json", facts)
+    take_place(workshop.shards, workshop.folder, key)
 
 
-def _parallel(work: Callable[[int], Any], rows: list[int]) -> Iterator[Any]:
-    """Yield results in order, with few films in flight: memory stays bounded whatever the manifest's length."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(rows), 8 * workers):
-            yield from pool.map(work, rows[start : start + 8 * workers])
+def _allowed(shards: list[Finished], bad: int) -> list[Finished]:
+    """Return the first shards, as long as no more than `bad` films were set aside for them."""
+    return [shard for shard in shards if len(shard.bad) <= bad]
 
 
-def _good(
-    results: Iterator[Any], manifest: pd.DataFrame, bad: list[dict[str, str]], skip_bad: int, progress: Progress
-) -> Iterator[tuple[int, bytes, bytes]]:
-    for result in results:
-        progress.advance()
-        if isinstance(result[1], ImageError):
-            row, fault = result
-            bad.append({"path": str(manifest.at[row, "path"]), "reason": str(fault)})
-            if len(bad) > skip_bad:
-                raise ImageError(
-                    fault.problem,
-                    where=fault.where,
-                    expected=fault.expected,
-                    remedy=f"{fault.remedy or 'mend it'}, or set bad films aside with --skip-bad N (now {skip_bad})",
-                ) from fault
-            continue
-        yield result
+def _with_remedy(fault: ImageError, skip_bad: int) -> ImageError:
+    return ImageError(
+        fault.problem,
+        where=fault.where,
+        expected=fault.expected,
+        remedy=f"{fault.remedy or 'mend it'}, or set bad films aside with --skip-bad N (now {skip_bad})",
+    )
 
 
-def _write_shards(folder: Path, group: str, films: Iterator[tuple[int, bytes, bytes]]) -> list[str]:
-    import tensorflow as tf  # TFRecord's writer; nothing else of TensorFlow is used here
-
-    names: list[str] = []
-    writer = None
-    try:
-        for count, (row, pixels, mask) in enumerate(films):
-            if count % FILMS_PER_SHARD == 0:
-                if writer is not None:
-                    writer.close()
-                names.append(f"{group}-{count // FILMS_PER_SHARD:05d}.tfrecord")
-                writer = tf.io.TFRecordWriter(str(folder / names[-1]))
-            features = {
-                "row": tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
-                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels])),
-            }
-            if mask:
-                features["mask"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[mask]))
-            assert writer is not None
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    finally:
-        if writer is not None:
-            writer.close()
-    return names
-
-
-def _take_place(aside: Path, folder: Path, key: str) -> None:
-    """Rename `aside` to `folder`; of an older preparation there only what it had written is removed."""
-    written = _written(folder)
-    if folder.is_dir():
-        if written and json.loads((folder / "prepared.json").read_text())["key"] == key and not _names(aside) - written:
-            # Another process was first, with the same films and settings: its shards may be in use already.
-            return
-        for name in written:
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
-    try:
-        os.rename(aside, folder)
-    except OSError:
-        if not (folder / "prepared.json").is_file():  # otherwise another process was quicker
-            raise
-
-
-def _written(folder: Path) -> set[str]:
-    """Return the files of an older preparation in a folder, which may hold nothing else."""
-    if not folder.is_dir():
-        return set()
-    written = _names(folder)
-    others = sorted(path.name for path in folder.iterdir() if path.name not in written)
-    if others:
-        raise UsageError(
-            f"the folder holds {others[0]}, which is no prepared film", where=folder, remedy="name another folder"
-        )
-    return written
-
-
-def _names(folder: Path) -> set[str]:
-    """Return the files that a preparation wrote into a folder; empty where there is none."""
-    try:
-        facts = json.loads((folder / "prepared.json").read_text())
-        shards = {name for names in facts["files"].values() for name in names}
-    except (OSError, ValueError, KeyError):
-        return set()
-    rest = {"prepared.json", "manifest.csv", "quarantine.csv"}
-    return (shards | rest) & {path.name for path in folder.iterdir()}
+def _write_shards(folder: Path, group: str, films: Iterable[tuple[int, bytes, bytes]]) -> list[str]:
+    return list(write_shards(folder, group, films))
 
 
 def _open(folder: Path, key: str, manifest: pd.DataFrame, group_by: str) -> Prepared | None:

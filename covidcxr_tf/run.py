@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from covidcxr_tf.data.manifest import load_manifest
-from covidcxr_tf.errors import ImageError, UsageError
+from covidcxr_tf.errors import UsageError
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.predict import Classifier, HierarchicalModel, LoadedModel, class_labels, load_any, predict_manifest
+from covidcxr_tf.predict import Classifier, HierarchicalModel, LoadedModel, class_labels, load_any
 from covidcxr_tf.segmentation_files import films_of
 
 Film = np.ndarray | str | Path
@@ -93,18 +93,15 @@ def segment(film: Film, model: str | Path = "lung_unet") -> np.ndarray:
     return LungFinder.load(model).segment(_film(film)).mask
 
 
-def predict_inputs(
-    loaded: Classifier, inputs: Sequence[str], *, root: str | None = None, skip_bad: int = 0
-) -> tuple[pd.DataFrame, list[ImageError]]:
-    """Return a predictions table for films, folders or a manifest, and the films that could not be read."""
+def films_to_predict(loaded: Classifier, inputs: Sequence[str], *, root: str | None = None) -> pd.DataFrame:
+    """Return the manifest of films, folders or a manifest, with the model's classes as labels; index 0..n-1."""
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet", ".pq"):
-        manifest = _known_labels(load_manifest(inputs[0], root=root, require=("path",)), loaded)
-    else:
-        files = films_of(inputs, root)["file"]
-        common = os.path.commonpath([os.path.dirname(file) for file in files])
-        manifest = pd.DataFrame({"path": [os.path.relpath(file, common) for file in files]})
-        manifest.attrs.update(root=common, manifest="the films named")
-    return predict_manifest(loaded, manifest, skip_bad=skip_bad)
+        return _known_labels(load_manifest(inputs[0], root=root, require=("path",)), loaded)
+    files = films_of(inputs, root)["file"]
+    common = os.path.commonpath([os.path.dirname(file) for file in files])
+    manifest = pd.DataFrame({"path": [os.path.relpath(file, common) for file in files]})
+    manifest.attrs.update(root=common, manifest="the films named")
+    return manifest
 
 
 def _known_labels(films: pd.DataFrame, loaded: Classifier) -> pd.DataFrame:

@@ -174,3 +174,22 @@ def test_recomputation_is_compared_a_process_each_and_judged_at_full_size_only(m
     done = CliRunner().invoke(benchmark.main, ["recompute", "--full"])
     assert "resnet101 at 1500 px" in done.stdout
     assert "| 3.50 GB | 7.00 GB | 0.500 | 0.500 to 0.500 (1) | ≤ 4 GB | met |" in done.stdout
+
+
+def test_memory_is_compared_with_the_shortest_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(benchmark.__file__).parent))
+    import benchmark_data
+
+    def measure() -> list[benchmark_data.Cost]:
+        peaks = {1_000: 1.0, 10_000: 1.5, 100_000: 4.0}
+        return [benchmark_data.Cost(n, 0.5, 0.6, 0.7, 0.8, peak, 9.0, 2 * peak, 80.0) for n, peak in peaks.items()]
+
+    monkeypatch.setattr(benchmark_data, "measure", measure)
+    rows = benchmark.memory(1)
+    assert [(row.ours, row.reference) for row in rows] == [
+        ((1.5,), (1.0,)), ((4.0,), (1.0,)), ((3.0,), (2.0,)), ((8.0,), (2.0,)),
+    ]  # fmt: skip
+    lines = benchmark_data.markdown(measure()).splitlines()
+    cells = [cell.strip() for cell in lines[4].split("|")[1:-1]]
+    # (4.0 - 1.5) GB over 90,000 rows more
+    assert cells == ["100,000", "500", "100", "100", "100", "4000", "27778", "9.0 s", "8000", "80/s"]
