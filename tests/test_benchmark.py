@@ -94,7 +94,7 @@ def test_a_run_prints_one_table_and_exits_with_0_though_a_goal_is_missed(monkeyp
         asked.append(repeats)
         return [missed]
 
-    monkeypatch.setattr(benchmark, "BENCHMARKS", {"step": (run, 24), "lime": (run, 3)})
+    monkeypatch.setattr(benchmark, "BENCHMARKS", {"enhance": (run, 24), "lime": (run, 3)})
     done = CliRunner().invoke(benchmark.main, [])
     assert done.exit_code == 0
     assert asked == [24, 3]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from covidcxr_tf.export.folding import foldable, inference_copy, scale_and_shift
+from covidcxr_tf.export.folding import Scaled, depthwise_norms, foldable, inference_copy, pooled_first, scale_and_shift
+from covidcxr_tf.export.frozen import freeze
+from covidcxr_tf.models import build
 
 
 def network(*, between: bool = False, activation: str | None = None) -> keras.Model:
@@ -40,8 +43,9 @@ def films() -> np.ndarray:
 def test_same_logits(between: bool, films: np.ndarray) -> None:
     model = network(between=between)
     copy = inference_copy(model)
-    kept = [layer.name for layer in copy.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert kept == (["bn"] if between else [])  # what another layer reads has to stay
+    own = [layer.name for layer in copy.layers if isinstance(layer, Scaled)]
+    assert own == (["bn"] if between else [])  # what another layer reads has to stay
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in copy.layers)
     expected = model(films, training=False).numpy()
     np.testing.assert_allclose(copy(films, training=False).numpy(), expected, rtol=2e-5)
     assert not np.allclose(expected[0], expected[1], rtol=1e-3)
@@ -71,3 +75,77 @@ def test_bfloat16_computes_in_half_and_ends_in_float32(films: np.ndarray) -> Non
     assert logits.dtype == "float32"
     expected = model(films, training=False).numpy()
     assert 0 < np.abs(logits.numpy() - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def statistics_drawn(model: keras.Model, seed: int) -> keras.Model:
+    """Return `model` with statistics drawn: a third of the scales negative, one zero and two tiny in each layer."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            channels = layer.moving_mean.shape[0]
+            gamma = random.uniform(0.3, 1.5, channels) * np.where(random.random(channels) < 0.33, -1, 1)
+            gamma[:3] = 0.0, 1e-7, 1e-40
+            spans = ((-0.4, 0.4), (-0.3, 0.3), (0.3, 2.0))
+            layer.set_weights([gamma, *(random.uniform(*span, channels) for span in spans)])
+    return model
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_pooling_before_a_pointwise_convolution(bias: bool, padding: str) -> None:
+    image = keras.Input((6, 6, 8))
+    features = keras.layers.Conv2D(5, 1, use_bias=bias, bias_initializer="normal", name="conv")(image)
+    features = keras.layers.AveragePooling2D(4, 2, padding=padding, name="pool")(features)
+    model = keras.Model(image, features)
+    copy = inference_copy(model)
+    assert [type(layer) for layer in copy.layers[1:]] == [keras.layers.AveragePooling2D, keras.layers.Conv2D]
+    films = np.random.default_rng(1).normal(size=(3, 6, 6, 8)).astype(np.float32)
+    np.testing.assert_allclose(copy(films).numpy(), model(films).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "activation", "strides", "keep", "changes"),
+    [
+        (1, None, 2, None, True),
+        (1, None, 2, "pool", True),
+        (1, None, 2, "conv", False),
+        (1, "relu", 2, None, False),
+        (3, None, 2, None, False),
+        (1, None, 1, None, False),  # as many pixels after it as before
+    ],
+)
+def test_where_pooling_comes_first(
+    kernel: int, activation: str | None, strides: int, keep: str | None, changes: bool
+) -> None:
+    image = keras.Input((6, 6, 8))
+    features = keras.layers.Conv2D(5, kernel, activation=activation, padding="same", name="conv")(image)
+    model = keras.Model(image, keras.layers.AveragePooling2D(2, strides, name="pool")(features))
+    assert pooled_first(model, keep) == ({"conv": "pool"} if changes else {})
+    seen = keras.Model(image, [*model.outputs, features])
+    assert pooled_first(seen) == {}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_densenet_keeps_its_answers_features_and_slopes(seed: int) -> None:
+    sizes = {"input_shape": (32, 32, 1), "blocks": (2, 2), "growth": 4, "stem": 8}
+    model = statistics_drawn(build("densenet121", seed=seed, **sizes), seed)
+    copy = inference_copy(model, keep="relu")
+    assert "conv2_block1_0_bn" in depthwise_norms(model) and pooled_first(model) == {"pool2_conv": "pool2_pool"}
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in copy.layers)
+    films = tf.constant(np.random.default_rng(seed).random((2, 32, 32, 1)), tf.float32)
+
+    def seen(network: keras.Model) -> list[np.ndarray]:
+        both = keras.Model(network.inputs, [network.get_layer("relu").output, network.outputs[0]])
+
+        def look(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch(images)
+                features, logits = both(images, training=False)
+                score = logits[:, 1] ** 2
+            return features, logits, tape.gradient(score, features), tape.gradient(score, images)
+
+        return [value.numpy() for value in freeze(look, network, tf.TensorSpec([None, 32, 32, 1]))(films)]
+
+    for mine, expected in zip(seen(copy), seen(model), strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(mine, expected, atol=1e-5 * np.abs(expected).max())

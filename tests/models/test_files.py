@@ -63,7 +63,7 @@ def test_loaded_model_gives_the_same(
 
 def test_half_is_about_half_and_keeps_vectors_whole(tmp_path: Path) -> None:
     model = keras.Sequential(
-        [keras.Input((64,)), keras.layers.Dense(400, name="wide"), keras.layers.BatchNormalization(name="norm")]
+        [keras.Input((128,)), keras.layers.Dense(400, name="wide"), keras.layers.BatchNormalization(name="norm")]
     )
     norm = model.get_layer("norm")
     gamma, beta, mean, variance = norm.get_weights()
@@ -79,8 +79,8 @@ def test_half_is_about_half_and_keeps_vectors_whole(tmp_path: Path) -> None:
 
 
 def test_half_keeps_small_kernels_whole(tmp_path: Path) -> None:
-    sides = (99, 201, 200)  # 19,899 and 40,200 values
-    model = keras.Sequential([keras.Input((99,)), *(keras.layers.Dense(side) for side in sides[1:])])
+    sides = (199, 251, 200)  # 49,949 and 50,200 values
+    model = keras.Sequential([keras.Input((199,)), *(keras.layers.Dense(side) for side in sides[1:])])
     loaded, _ = files.load_model(files.save_model(model, tmp_path / "m.keras", {}, half=True))
     small, large = loaded.get_weights()[0], loaded.get_weights()[2]
     np.testing.assert_array_equal(small, model.get_weights()[0])
@@ -88,10 +88,10 @@ def test_half_keeps_small_kernels_whole(tmp_path: Path) -> None:
 
 
 def test_half_keeps_what_float16_cannot_hold(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200, name="dense")])
-    kernel = np.full((200, 200), 0.1, np.float32)
+    model = keras.Sequential([keras.Input((250,)), keras.layers.Dense(250, name="dense")])
+    kernel = np.full((250, 250), 0.1, np.float32)
     kernel[0, 0] = 1e6
-    model.set_weights([kernel, np.zeros(200, np.float32)])
+    model.set_weights([kernel, np.zeros(250, np.float32)])
     loaded, _ = files.load_model(files.save_model(model, tmp_path / "m.keras", {}, half=True))
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 

@@ -21,7 +21,7 @@ import pytest
 
 from covidcxr_tf.errors import ConfigError, Stopped
 from covidcxr_tf.models.files import load_model
-from covidcxr_tf.train import checkpoints, loop
+from covidcxr_tf.train import checkpoints, keeping, loop
 from covidcxr_tf.train.checkpoints import Checkpoints
 from covidcxr_tf.train.job import Job
 from covidcxr_tf.train.loop import fit
@@ -96,7 +96,7 @@ class Whole:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checkpoints, "_write", half)
             patch.setattr(os, "replace", watched("replace", os.replace))
-            patch.setattr(loop, "save_model", watched("save_model", loop.save_model))
+            patch.setattr(keeping, "save_model", watched("save_model", keeping.save_model))
             copies.on_train_batch_end = lambda batch, logs=None: copy("step")  # type: ignore[method-assign]
             self.history = fit(job)
         self.losses = losses.found
