@@ -22,7 +22,7 @@ OPTIONAL = {
     "pyarrow": "Parquet manifests: pip install 'covidcxr_tf[parquet]'",
     "torch": "converting PyTorch weights: pip install torch",
 }
-SHIPPED = ("lung_unet", "covid_cxnet")
+SHIPPED = ("lung_unet", "covid_classifier", "covid_cxnet")
 
 
 def examine() -> dict[str, Any]:

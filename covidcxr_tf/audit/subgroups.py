@@ -29,7 +29,8 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
     if not gaps:
         why = f"no group of sex, age, view or source, and its rest, have {FEW_PATIENTS} patients with and without"
         return limits.skip(NAME, f"{why} {evidence.positive}", details)
-    beyond = [row for row in gaps if row["beyond_chance"]]
+    # A group that is ahead of the rest beyond chance is no group left behind.
+    beyond = [row for row in gaps if row["beyond_chance"] and _behind(row) > 0]
     worst = max(beyond or gaps, key=_behind)
     details["worst"] = {
         name: max((row for row in gaps if row["measure"] == name), key=_behind)["group_value"]
@@ -37,9 +38,7 @@ def check(evidence: Evidence, limits: Limits) -> Finding:
         for name in WORDS
     }
     figure, tests = WORDS[worst["measure"]], len({(row["p"], row["measure"], row["by"]) for row in gaps})
-    chance = (
-        "more than chance would explain" if worst["beyond_chance"] and _behind(worst) > 0 else "no more than chance"
-    )
+    chance = "more than chance would explain" if beyond else "no more than chance"
     sentence = (
         f"Furthest behind is the group {_name(worst)}: {figure} {worst['group_value']['value']:.2f}, in all others "
         f"{worst['rest']['value']:.2f}; of {tests} differences looked at together this is {chance}."

@@ -43,7 +43,7 @@ def draw_finding(finding: Mapping[str, Any], ax: Axes) -> Axes:
     if value is not None:
         if finding["ci95"] is not None:
             ax.plot(finding["ci95"], [0, 0], color=COLOURS[verdict], linewidth=2, solid_capstyle="butt")
-        ax.plot(value, 0, SHAPES[verdict], color=COLOURS[verdict], markersize=9, clip_on=False)
+        ax.plot(min(max(value, 0), top), 0, SHAPES[verdict], color=COLOURS[verdict], markersize=9, clip_on=False)
     ax.set(xlim=(0, top), ylim=(-1, 1), yticks=[])
     ax.tick_params(axis="x", labelsize=7, length=2)
     ax.spines[["top", "left", "right"]].set_visible(False)

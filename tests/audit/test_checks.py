@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -181,6 +182,22 @@ def test_a_group_that_is_read_worse_fails_and_equal_ones_pass(gather: Gather) ->
     lost = hit.sum() / (evidence.is_positive & (evidence.films["sex"] == "F").to_numpy()).sum()
     assert found.value == pytest.approx(lost, abs=0.02)
     assert found.details["worst"]["sensitivity"]["group"] == "sex F"
+
+
+def test_a_group_that_is_ahead_is_not_called_behind(gather: Gather) -> None:
+    evidence = gather(False, False)
+    rows = np.arange(len(evidence.films))
+    films = evidence.films.assign(sex=np.array(["F", "M", "X"])[pd.factorize(evidence.films["patient_id"])[0] % 3])
+    films.attrs = evidence.films.attrs
+    worse = evidence.probabilities().copy()
+    hit = evidence.is_positive & (films["sex"] != "X").to_numpy() & (rows % 2 == 0)
+    worse[hit] = worse[hit][:, ::-1]
+    changed = Evidence(evidence.loaded, films, evidence.manifest, _answers={"unchanged": worse})
+    found = resolve("audits", "subgroups")(changed, LIMITS["subgroups"])
+    ahead = [row for row in found.details["groups"] if row["group"] == "X" and row["gap"]["value"] < 0]
+    assert ahead
+    assert found.value >= 0
+    assert "sex X" not in found.sentence
 
 
 def test_groups_that_are_too_small_are_named_and_not_judged(gather: Gather) -> None:
