@@ -79,7 +79,9 @@ def films_of(inputs: Sequence[str], root: str | None = None) -> pd.DataFrame:
     return pd.DataFrame({"file": [str(path.resolve()) for path in found]})
 
 
-def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, skip_bad: int = 0) -> Segmented:
+def segment_films(
+    films: pd.DataFrame, finder: LungFinder, out: str | Path, *, skip_bad: int = 0, frame: int | None = None
+) -> Segmented:
     """Write ``masks/``, ``overlays/``, ``segmentation.json`` and ``manifest.csv`` below `out`.
 
     A network that finds the heart too also gives ``hearts/`` and the manifest's ``heart_mask_path``; its lungs leave
@@ -95,6 +97,8 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
         Folder; files of the same name are replaced.
     skip_bad : int
         So many unreadable films are left out; one more is an error, raised before the manifest is written.
+    frame : int, optional
+        Which frame of multi-frame films, from 0.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def segment_films(films: pd.DataFrame, finder: LungFinder, out: str | Path, *, s
     for index, file, stem in zip(films.index, films["file"], stems, strict=True):
         progress.advance()
         try:
-            film = read_image(file)
+            film = read_image(file, frame=frame)
         except ImageError as fault:
             bad.append(fault)
             if len(bad) > skip_bad:

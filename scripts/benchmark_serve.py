@@ -39,7 +39,7 @@ def two_threads() -> None:
 
 
 def write_export(folder: Path, side: int = SIDE, **knobs: Any) -> Path:
-    """Export an untrained DenseNet121 and return OUT/densenet121; ``model.keras`` lies beside it."""
+    """Export a DenseNet121 of drawn weights and statistics and return OUT/densenet121; ``model.keras`` lies beside it."""
     from covidcxr_tf.config import ImageConfig
     from covidcxr_tf.export.saved_model import export_model
     from covidcxr_tf.models import build
@@ -48,9 +48,25 @@ def write_export(folder: Path, side: int = SIDE, **knobs: Any) -> Path:
     image = ImageConfig(size=side, channels=("raw",), lungs="none").model_dump(mode="json")
     facts = {"name": "densenet121", "arch": "densenet121", "task": "classification", "positive": "covid19"}
     model = build("densenet121", input_shape=(side, side, 1), seed=0, **knobs)
+    draw_statistics(model)
     save_model(model, folder / "model.keras", {**facts, "classes": ["normal", "covid19"], "image": image})
     export_model(folder / "model.keras", folder / "out", name="densenet121", version=1)
     return folder / "out" / "densenet121"
+
+
+def draw_statistics(model: Any) -> None:
+    """Give the normalisations statistics as training leaves them.
+
+    The shifts of a fresh network are all 0. TensorFlow takes the addition of zeros out, and without it does not run
+    convolution and ReLU as one, which would be another graph than that of any trained network.
+    """
+    import keras
+
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            spans = ((0.5, 1.5), (-0.3, 0.3), (-0.2, 0.2), (0.5, 2.0))
+            layer.set_weights([random.uniform(*span, layer.moving_mean.shape) for span in spans])
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -127,6 +143,8 @@ def _onnx_runtime(path: Path) -> Callable[[Any], Any]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    # Its threads go on spinning after a call, on the two cores that the next engine in turn is measured on.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda films: session.run(None, {name: films})[0]

@@ -22,6 +22,7 @@ from covidcxr_tf.errors import DataError, UsageError
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of LIME's samples.")
 @click.option("--samples", default=1000, show_default=True, type=click.IntRange(2), help="LIME's perturbed films.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
+@click.option("--frame", type=click.IntRange(0), metavar="N", help="Which frame of multi-frame films, from 0.")
 @click.option(
     "--dicom-out",
     metavar="DIR",
@@ -40,6 +41,7 @@ def command(
     seed: int,
     samples: int,
     root: str | None,
+    frame: int | None,
     dicom_out: Path | None,
     as_json: bool,
 ) -> None:
@@ -52,11 +54,13 @@ def command(
     click.echo("for research, not for diagnosis", err=True)
     if out.exists() and not out.is_dir():
         raise UsageError("is a file", where=out, expected="a folder for the results", remedy="name another --out")
+    if frame is not None and dicom_out is not None:
+        raise UsageError("--frame with --dicom-out: results refer to a whole film", remedy="leave one of them away")
     films, failed = _find(images, root)
     document: dict[str, Any] = {"schema_version": 1, "films": [], "failed": failed}
     if films:
         options = {"method": method, "target": target, "seed": seed, "samples": samples}
-        document |= _explain(films, failed, model, out, as_json, options, dicom_out)
+        document |= _explain(films, failed, model, out, as_json, options, dicom_out, frame)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     if failed:
@@ -88,6 +92,7 @@ def _explain(
     as_json: bool,
     options: dict[str, Any],
     dicom_out: Path | None = None,
+    frame: int | None = None,
 ) -> dict[str, Any]:
     """Explain each film, print what came of it, and return the model's and the films' part of the JSON document."""
     from covidcxr_tf.explain.film import check_target
@@ -98,7 +103,7 @@ def _explain(
     loaded = load_model_for_films(model)
     if options["target"] is not None:
         check_target(loaded, options["target"])
-    explain = _explainer(loaded, out, dicom_out)
+    explain = _explainer(loaded, out, dicom_out, frame)
     origin = "shipped model" if model is None else "model"
     if not as_json:
         click.echo(f"{origin}: {describe(loaded)}")
@@ -121,12 +126,12 @@ def _explain(
     return {"model": {"origin": origin, "described": describe(loaded)}, "films": done}
 
 
-def _explainer(loaded: Any, out: Path, dicom_out: Path | None) -> Callable[..., dict[str, Any]]:
+def _explainer(loaded: Any, out: Path, dicom_out: Path | None, frame: int | None) -> Callable[..., dict[str, Any]]:
     """Return what explains the film at a path, writes its files and returns its part of the JSON document."""
     if dicom_out is None:
         from covidcxr_tf.explain.files import explain_file
 
-        return lambda path, stem, **options: explain_file(loaded, path, out, stem, **options)
+        return lambda path, stem, **options: explain_file(loaded, path, out, stem, frame=frame, **options)
     from covidcxr_tf.dicom.out import Explainer, explain_dicom_file
 
     explainer = Explainer(loaded)

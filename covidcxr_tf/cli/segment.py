@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from covidcxr_tf.errors import UsageError
+
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -15,6 +17,7 @@ import click
 @click.option("--model", default="lung_unet", show_default=True, metavar="M", help="Run folder, .keras or shipped.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Leave out up to N unreadable films.")
+@click.option("--frame", type=click.IntRange(0), metavar="N", help="Which frame of multi-frame films, from 0.")
 @click.option(
     "--dicom-out",
     metavar="DIR",
@@ -28,6 +31,7 @@ def command(
     model: str,
     root: str | None,
     skip_bad: int,
+    frame: int | None,
     dicom_out: Path | None,
     as_json: bool,
 ) -> None:
@@ -35,6 +39,8 @@ def command(
     from covidcxr_tf.lung_finder import LungFinder
     from covidcxr_tf.segmentation_files import films_of, segment_films
 
+    if frame is not None and dicom_out is not None:
+        raise UsageError("--frame with --dicom-out: results refer to a whole film", remedy="leave one of them away")
     films = films_of(inputs, root)
     if dicom_out is not None:
         from covidcxr_tf.dicom.out import check_sources
@@ -44,7 +50,7 @@ def command(
             click.echo(f"left out: {fault}", err=True)
         films, skip_bad = films[~films["file"].isin(unfit)], skip_bad - len(unfit)
     finder = LungFinder.load(model)
-    done = segment_films(films, finder, out, skip_bad=skip_bad)
+    done = segment_films(films, finder, out, skip_bad=skip_bad, frame=frame)
     for fault in done.bad:
         click.echo(f"left out: {fault}", err=True)
     objects = [] if dicom_out is None else _dicom(done, finder, Path(out), dicom_out)

@@ -26,6 +26,7 @@ from covidcxr_tf.errors import UsageError
 @click.option("--devices", default="all", show_default=True, metavar="N|all|cpu", help="Devices to train on.")
 @click.option("--smoke", is_flag=True, help="The same run, shrunk to about a minute of CPU.")
 @click.option("--find-lr", is_flag=True, help="Only run the learning-rate range test and print its curve's best.")
+@click.option("--profile", is_flag=True, help="Write a TensorBoard profile of steps 10 to 20 into RUN/tensorboard.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
     arch: str | None,
@@ -42,9 +43,18 @@ def command(
     devices: str,
     smoke: bool,
     find_lr: bool,
+    profile: bool,
     as_json: bool,
 ) -> None:
-    """Train a model; writes a run folder with model, predictions, metrics and figures."""
+    """Train a model; writes a run folder with model, predictions, metrics and figures.
+
+    Where the environment variable TF_CONFIG names several machines, the same command runs on each of them, and its
+    first worker writes the run folder.
+    """
+    from covidcxr_tf.train.task import read_task
+
+    if read_task() is not None and find_lr:
+        raise UsageError("--find-lr where TF_CONFIG names several workers", expected="one process: unset TF_CONFIG")
     if resume and find_lr:
         raise UsageError("--resume with --find-lr", expected="one of the two: the range test takes minutes")
     if (arch is None) == (config_name is None) and not (resume and out and arch is None):
@@ -62,7 +72,7 @@ def command(
     from covidcxr_tf.train.stopping import stop_signals
 
     with stop_signals():  # before TensorFlow is loaded, which takes its time
-        _train(arch, config_name, changes, smoke, out, resume, find_lr, devices, skip_bad, as_json)
+        _train(arch, config_name, changes, smoke, out, resume, find_lr, devices, skip_bad, profile, as_json)
 
 
 def _train(
@@ -75,6 +85,7 @@ def _train(
     find_lr: bool,
     devices: str,
     skip_bad: int,
+    profile: bool,
     as_json: bool,
 ) -> None:
     from covidcxr_tf.config import list_configs, load_config
@@ -103,8 +114,11 @@ def _train(
         click.echo(f"steepest fall of the loss at a learning rate of {found.suggestion:.2g}; curve: {found.figure}")
         return
     from covidcxr_tf.recipes.execute import execute
+    from covidcxr_tf.train.distribution import connect
 
-    outcome = execute(config, folder, devices=devices, skip_bad=skip_bad, resume=resume)
+    outcome = execute(config, folder, devices=devices, skip_bad=skip_bad, resume=resume, profile=profile)
+    if not connect(devices).is_chief:
+        return
     if as_json:
         click.echo(json.dumps({"run": str(outcome.run.folder), "metrics": outcome.metrics}, indent=2))
         return

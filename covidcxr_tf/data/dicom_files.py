@@ -89,7 +89,7 @@ def _take(found: Found, relative: str) -> None:
 def _in_directory(path: Path) -> Found:
     import pydicom
 
-    with decoding(str(path), "DICOMDIR"):
+    with decoding(str(path), "DICOMDIR", quotes=False):
         listing = pydicom.dcmread(path, stop_before_pixels=True)
         records = listing.get("DirectoryRecordSequence")
         if records is None:

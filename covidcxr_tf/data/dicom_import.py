@@ -180,7 +180,7 @@ class _Reader:
     def _row(self, relative: str, name: str) -> dict[str, Any]:
         header = read_header(self.found.root / relative, name, any_view=True)
         # Reading a value may fail too: pydicom converts it only then.
-        with decoding(name, "DICOM header"):
+        with decoding(name, "DICOM header", quotes=False):
             check_pixels(header, name)
             self._refuse_own_and_repeated(header, name)
             patient, study = text(header, "PatientID"), text(header, "StudyInstanceUID")

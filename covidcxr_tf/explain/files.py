@@ -24,7 +24,13 @@ NOTICE = "for research, not for diagnosis"
 
 
 def explain_file(
-    loaded: LoadedModel, path: str | Path, folder: str | Path, stem: str | None = None, **options: Any
+    loaded: LoadedModel,
+    path: str | Path,
+    folder: str | Path,
+    stem: str | None = None,
+    *,
+    frame: int | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Read a film, explain it, write the three files, and return the JSON document with their paths.
 
@@ -35,6 +41,8 @@ def explain_file(
         The film.
     folder, stem
         As for `write_explanation`.
+    frame : int, optional
+        Which frame of a multi-frame film, from 0; the film is then called by both names.
     **options
         As for `explain_film`: method, target, seed, samples, features, report.
 
@@ -50,9 +58,9 @@ def explain_file(
     RunFailed
         If a file cannot be written.
     """
-    film = read_image(path)
+    film = read_image(path, frame=frame)
     explanation = explain_film(loaded, film, **options)
-    name = Path(path).name
+    name = Path(path).name if frame is None else f"{Path(path).name}, frame {frame}"
     try:
         written = write_explanation(explanation, film, name, folder, stem)
     except OSError as cause:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from covidcxr_tf.export import headers
 from covidcxr_tf.export.guard import guarded
 from covidcxr_tf.imaging.graph_levels import divide
-from covidcxr_tf.imaging.raster import LUMA
+from covidcxr_tf.imaging.greying import LUMA
 
 PNG_GREY, PNG_COLOUR, PNG_PALETTE, PNG_GREY_ALPHA, PNG_COLOUR_ALPHA = 0, 2, 3, 4, 6
 
@@ -131,7 +131,7 @@ def _bmp(content: tf.Tensor) -> tf.Tensor:
 
 
 def grey(levels: tf.Tensor, top: float) -> tf.Tensor:
-    """Return grey in [0, 1], float32 [H, W]; twin of `raster.grey`.
+    """Return grey in [0, 1], float32 [H, W]; twin of `greying.grey`.
 
     Parameters
     ----------

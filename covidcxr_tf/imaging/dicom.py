@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -15,11 +14,14 @@ from covidcxr_tf.imaging.dicom_header import (
     header_size,
     looks_like_dicom,
     may_be_headerless,
+    parse,
     parse_header,
 )
+from covidcxr_tf.imaging.dicom_terms import shown
+from covidcxr_tf.imaging.greying import grey
 from covidcxr_tf.imaging.jpeg_check import jpeg_fault
 from covidcxr_tf.imaging.opening import MAX_PIXELS, Source, decoding, opened, source_name
-from covidcxr_tf.imaging.raster import grey
+from covidcxr_tf.imaging.pieces import check_jpeg_header
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -71,7 +73,7 @@ def read_dicom(
         decoder knows, or its levels cannot be made grey.
     """
     where = source_name(source, name)
-    with opened(source, name) as stream, decoding(where, "DICOM"):
+    with opened(source, name) as stream, decoding(where, "DICOM", quotes=False):
         header = parse_header(stream, where)
         check_header(header, where, max_pixels=max_pixels, any_view=any_view, any_part=any_part)
         rows, columns = header_size(header, where)
@@ -95,17 +97,12 @@ def dicom_size(stream: BinaryIO, where: str) -> tuple[int, int]:
     ImageError
         If the content is no DICOM image.
     """
-    with decoding(where, "DICOM header"):
+    with decoding(where, "DICOM header", quotes=False):
         return header_size(parse_header(stream, where), where)
 
 
 def _parse(stream: BinaryIO, where: str) -> Dataset:
-    import pydicom
-
-    with_preamble = looks_like_dicom(stream)
-    stream.seek(0)
-    # From memory: an element that claims 4 GB then costs nothing.
-    dataset = pydicom.dcmread(io.BytesIO(stream.read()), force=not with_preamble)
+    dataset = parse(stream, where)
     if "PixelData" not in dataset:
         raise ImageError("holds no pixel data", where=where, expected="a DICOM radiograph")
     if not dataset.file_meta.get("TransferSyntaxUID"):
@@ -148,7 +145,7 @@ def _frame_index(dataset: Dataset, frame: int | None, where: str) -> int:
             f"has {count} frames",
             where=where,
             expected="one film",
-            remedy="save the frame as a film of its own, or say which with frame= in Python",
+            remedy="say which with --frame N (frame= in Python), counted from 0",
         )
     if frame is not None and not 0 <= frame < count:
         raise ImageError(f"has no frame {frame}", where=where, expected=f"0 to {count - 1}")
@@ -158,17 +155,24 @@ def _frame_index(dataset: Dataset, frame: int | None, where: str) -> int:
 def _check_photometric(dataset: Dataset, where: str) -> None:
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") and not photometric.startswith(("RGB", "YBR")):
-        raise ImageError(f"photometric interpretation {photometric or 'missing'} is not a film's", where=where)
+        raise ImageError(
+            f"photometric interpretation {shown(photometric) if photometric else 'missing'} is not a film's",
+            where=where,
+        )
 
 
 def _check_bits(dataset: Dataset, where: str) -> None:
     allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
     if allocated not in (8, 16) or not isinstance(stored, int) or not 1 <= stored <= allocated:
         raise ImageError(
-            f"{stored} bits stored in {allocated}", where=where, expected="1 to 16 bits stored in 8 or 16 bits a pixel"
+            f"{shown(stored)} bits stored in {shown(allocated)}",
+            where=where,
+            expected="1 to 16 bits stored in 8 or 16 bits a pixel",
         )
     if dataset.get("PixelRepresentation") not in (0, 1):
-        raise ImageError(f"PixelRepresentation is {dataset.get('PixelRepresentation')}", where=where, expected="0 or 1")
+        raise ImageError(
+            f"PixelRepresentation is {shown(dataset.get('PixelRepresentation'))}", where=where, expected="0 or 1"
+        )
 
 
 def decoder_problem(syntax: Any) -> tuple[str, str] | None:
@@ -218,6 +222,8 @@ def _check_codestream(dataset: Dataset, index: int, where: str) -> None:
             where=where,
             expected=f"{dataset.Rows}x{dataset.Columns}, as the header says",
         )
+    if stream.startswith(b"\xff\xd8"):
+        check_jpeg_header(stream, where)
     fault = jpeg_fault(stream) if stream.startswith(b"\xff\xd8") else None
     if fault:
         raise ImageError(f"the JPEG in it is damaged: {fault}", where=where, remedy="get the original file again")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidcxr_tf.errors import ImageError
+from covidcxr_tf.imaging.dicom_terms import shown
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -135,7 +136,7 @@ def window(
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     if function not in ("LINEAR", "LINEAR_EXACT"):
-        raise ImageError(f"VOI LUT function {function}", where=where, expected="LINEAR, LINEAR_EXACT or SIGMOID")
+        raise ImageError(f"VOI LUT function {shown(function)}", where=where, expected="LINEAR, LINEAR_EXACT or SIGMOID")
     if function == "LINEAR" and width >= 1:
         centre, width = centre - 0.5, width - 1
     if width == 0:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import re
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from covidcxr_tf.errors import ImageError
 from covidcxr_tf.imaging.dicom_grey import text
-from covidcxr_tf.imaging.opening import MAX_BYTES, MAX_PIXELS, Source, check_size, decoding, opened, source_name
+from covidcxr_tf.imaging.dicom_terms import shown
+from covidcxr_tf.imaging.opening import MAX_PIXELS, Source, check_size, decoding, opened, source_name
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -32,7 +34,14 @@ OTHER_VIEWS = re.compile("LL|RL|LLAT|RLAT|LAT|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO|OB
 OWN_MANUFACTURER = "covidcxr_tf"
 """Manufacturer of the objects that `covidcxr_tf.dicom` writes: results are no films."""
 
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+MAX_READS = 200_000
+"""Most pieces that a parser may ask for, some three an element: films have a few hundred elements."""
+
+MAX_INFLATED = 1 << 28
+"""Largest data set that a deflated one may become (256 MiB): `MAX_PIXELS` of 16 bits have 200 MB."""
+
+_LONGEST_META = 1 << 20
+_DEFLATED, _INFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 _log = logging.getLogger("covidcxr_tf.imaging")
@@ -83,7 +92,7 @@ def read_header(
         If it is not DICOM or no frontal chest radiograph of a size that is read.
     """
     where = source_name(source, name)
-    with opened(source, name) as stream, decoding(where, "DICOM header"):
+    with opened(source, name) as stream, decoding(where, "DICOM header", quotes=False):
         if not looks_like_dicom(stream) and not may_be_headerless(stream):
             raise ImageError("is not DICOM", where=where, expected="a DICOM radiograph")
         header = parse_header(stream, where)
@@ -97,14 +106,9 @@ def parse_header(stream: BinaryIO, where: str) -> Dataset:
     Raises
     ------
     ImageError
-        If there is no picture in it, or it would inflate to more than `MAX_BYTES`.
+        If there is no picture in it, or it would inflate to more than `MAX_INFLATED`.
     """
-    import pydicom
-
-    with_preamble = looks_like_dicom(stream)
-    _check_deflated(stream, where)
-    stream.seek(0)
-    dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=not with_preamble)
+    dataset = parse(stream, where, stop_before_pixels=True)
     if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
         raise ImageError(
             "is a DICOMDIR, a list of films", where=where, expected="a film", remedy="name its folder instead"
@@ -114,21 +118,63 @@ def parse_header(stream: BinaryIO, where: str) -> Dataset:
     return dataset
 
 
-def _check_deflated(stream: BinaryIO, where: str) -> None:
-    """Refuse a deflated data set that would not fit: zlib expands a thousandfold, and pydicom does it in one go."""
+def parse(stream: BinaryIO, where: str, *, stop_before_pixels: bool = False) -> Dataset:
+    """Return the data set in a stream.
+
+    Raises
+    ------
+    ImageError
+        If it would inflate to more than `MAX_INFLATED`, or is made of too many pieces.
+    """
+    import pydicom
+
+    with_preamble = looks_like_dicom(stream)
+    plain = _inflated(stream, where)
+    if plain is None:
+        stream.seek(0)
+        # From memory: an element that claims 4 GB then costs nothing.
+        plain = stream if stop_before_pixels else io.BytesIO(stream.read())
+    counted: Any = _Counted(plain, where)
+    return pydicom.dcmread(counted, stop_before_pixels=stop_before_pixels, force=not with_preamble)
+
+
+class _Counted:
+    """A stream that is asked for `MAX_READS` pieces at most: a parser takes seconds for each million."""
+
+    def __init__(self, stream: BinaryIO, where: str) -> None:
+        self._stream, self._where, self._left = stream, where, MAX_READS
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if size is None or size < 0:  # a deflated data set that `_inflated` did not see
+            raise ImageError("its meta information states a wrong length", where=self._where)
+        if self._left < 0:
+            raise ImageError("its header has too many elements", where=self._where, expected="a DICOM radiograph")
+        return self._stream.read(size)
+
+
+def _inflated(stream: BinaryIO, where: str) -> BinaryIO | None:
+    """Return a deflated data set as a plain one, None where it is plain already.
+
+    zlib expands a thousandfold, and pydicom does it in one go.
+    """
+    stream.seek(140)
+    start = 144 + int.from_bytes(stream.read(4), "little")
     stream.seek(0)
-    head = stream.read(4096)
-    if _DEFLATED not in head:
-        return
-    length = int.from_bytes(head[140:144], "little")
-    stream.seek(144 + length)
+    head = stream.read(min(start, _LONGEST_META))
+    if head[128:132] != b"DICM" or _DEFLATED not in head[:start]:
+        return None
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total, rest = 0, stream.read()
+    plain, rest = io.BytesIO(), stream.read()
+    plain.write(head.replace(_DEFLATED, _INFLATED, 1))
     while rest and not inflater.eof:
-        total += len(inflater.decompress(rest, 1 << 24))
+        plain.write(inflater.decompress(rest, 1 << 24))
         rest = inflater.unconsumed_tail
-        if total > MAX_BYTES:
-            raise ImageError(f"inflates to more than {MAX_BYTES} bytes", where=where)
+        if plain.tell() > MAX_INFLATED:
+            raise ImageError(f"inflates to more than {MAX_INFLATED} bytes", where=where)
+    plain.seek(0)
+    return plain
 
 
 def check_header(
@@ -159,14 +205,14 @@ def _warn_of_text(where: str) -> None:
 def _check_kind(dataset: Dataset, where: str, *, any_view: bool, any_part: bool) -> None:
     modality = text(dataset, "Modality")
     if modality not in MODALITIES:
-        raise ImageError(f"modality {modality} is not radiography", where=where, expected="CR or DX")
+        raise ImageError(f"modality {shown(modality)} is not radiography", where=where, expected="CR or DX")
     part = text(dataset, "BodyPartExamined")
     if OTHER_PARTS.fullmatch(part.replace("-", "").replace(" ", "")) and not any_part:
         raise ImageError(f"the film shows {part}", where=where, expected="CHEST")
     view = view_of(dataset)
     if OTHER_VIEWS.fullmatch(view) and not any_view:
         raise ImageError(
-            f"the view is {view}",
+            f"the view is {shown(view)}",
             where=where,
             expected="a frontal film (PA or AP)",
             remedy="pass any_view=True to read it",
@@ -192,7 +238,9 @@ def header_size(dataset: Dataset, where: str) -> tuple[int, int]:
     """
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if not isinstance(rows, int) or not isinstance(columns, int):
-        raise ImageError(f"Rows {rows} and Columns {columns} are no size", where=where, expected="two whole numbers")
+        raise ImageError(
+            f"Rows {shown(rows)} and Columns {shown(columns)} are no size", where=where, expected="two whole numbers"
+        )
     return rows, columns
 
 

@@ -18,7 +18,9 @@ GAMMA_METHODS = ("beasf", "three-channel", "universal")
 GAP_PX = 8
 
 
-def enhance_film(source: str | Path, out: str | Path, method: str = "clahe", gamma: float | None = None) -> list[Path]:
+def enhance_film(
+    source: str | Path, out: str | Path, method: str = "clahe", gamma: float | None = None, frame: int | None = None
+) -> list[Path]:
     """Write an enhanced film and a comparison with the film as it was; return both paths.
 
     Parameters
@@ -31,6 +33,8 @@ def enhance_film(source: str | Path, out: str | Path, method: str = "clahe", gam
         A name of `catalog.ENHANCERS`. "three-channel" gives a colour picture: BEASF red, CLAHE green, the film blue.
     gamma : float, optional
         Above 0: slope of BEASF (1.5 if left out), or exponent of "universal" (0.5).
+    frame : int, optional
+        Which frame of a multi-frame film, from 0.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def enhance_film(source: str | Path, out: str | Path, method: str = "clahe", gam
         raise UsageError(f"method '{method}' has no gamma", expected=f"gamma only with {', '.join(GAMMA_METHODS)}")
     if gamma is not None and not 0 < gamma < float("inf"):
         raise UsageError(f"gamma {gamma}", expected="a number above 0")
-    image = to_uint8(read_image(source))
+    image = to_uint8(read_image(source, frame=frame))
     enhanced = enhancer(image) if gamma is None else enhancer(image, gamma=gamma)
     label = method if gamma is None else f"{method}, gamma {gamma:g}"
     stem = f"{Path(source).stem}_{method}"

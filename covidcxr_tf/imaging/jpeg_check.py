@@ -24,6 +24,7 @@ MAX_SCANS = 100
 MAX_WALKED = 1 << 23
 """Longest scan in bytes that is walked (8 MiB, a film of some 50 Mpx): walking takes about 40 times its memory."""
 
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SCAN_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
@@ -85,10 +86,8 @@ def _scans(content: bytes) -> Iterator[tuple[_Frame, _Scan]]:
     frame: _Frame | None = None
     tables: dict[int, npt.NDArray[np.uint16]] = {}
     interval, at = 0, 2
-    while at + 2 <= len(content):
-        if content[at] != 0xFF or content[at + 1] in (0x00, 0xFF):
-            at += 1
-            continue
+    while found := _MARKER.search(content, at):
+        at = found.start()
         marker = content[at + 1]
         if marker == 0xD9:
             return

@@ -116,8 +116,12 @@ def check_size(rows: int, columns: int, max_pixels: int, where: str) -> None:
 
 
 @contextlib.contextmanager
-def decoding(where: str, what: str) -> Iterator[None]:
-    """Turn whatever a decoder throws into one ImageError with its cause, and keep its warnings off the screen."""
+def decoding(where: str, what: str, *, quotes: bool = True) -> Iterator[None]:
+    """Turn whatever a decoder throws into one ImageError with its cause, and keep its warnings off the screen.
+
+    With ``quotes=False`` the cause gives its kind alone: what a DICOM parser says may repeat what stands in the header,
+    and that names the patient.
+    """
     try:
         with _quiet():
             yield
@@ -126,12 +130,12 @@ def decoding(where: str, what: str) -> Iterator[None]:
     except MemoryError as cause:
         raise ImageError(f"the {what} needs more memory than there is", where=where) from cause
     except Exception as cause:  # decoders throw struct.error, SyntaxError, IndexError, RecursionError and more
-        detail = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        detail = f"{type(cause).__name__}: {cause}" if quotes and str(cause) else type(cause).__name__
         raise ImageError(
             f"the {what} is damaged or of an unknown kind ({detail[:200]})",
             where=where,
             remedy="get the original file again",
-        ) from cause
+        ) from (cause if quotes else None)
 
 
 class _Quiet:

@@ -14,17 +14,13 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from covidcxr_tf.errors import ImageError
+from covidcxr_tf.imaging.greying import grey
 from covidcxr_tf.imaging.jpeg_check import jpeg_fault
 from covidcxr_tf.imaging.opening import check_size, decoding
+from covidcxr_tf.imaging.pieces import check_pieces
+from covidcxr_tf.imaging.raster_cost import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-
-LUMA = (19595, 38470, 7471)
-"""ITU-R BT.601 weights (.299, .587, .114) of red, green and blue in 1/65536, the integers that PIL uses.
-
-The sum ``19595 R + 38470 G + 7471 B`` of 8-bit levels is below 2**24 and so exact in float32, and equal levels give
-back exactly that level: a grey film stored as colour reads the same as one stored as grey.
-"""
 
 _ORIENTATION_TAG = 0x0112
 _BITS_TAG = 258
@@ -58,10 +54,10 @@ def decode_raster(
     """Return the picture as float32 (rows, columns) in [0, 1], upright.
 
     Levels are divided by the highest level of their type (255, 65535, 4095 for 12 bits), never by the picture's own
-    maximum. Colour becomes ITU-R BT.601 luma (`LUMA`), kept as a fraction. An alpha channel that is the same everywhere
-    is ignored; any other one lays the picture over black. A single transparent level of a grey or RGB picture, ICC
-    profiles and gamma chunks are ignored: they speak about screens. `tolerate_damage` leaves out the checks
-    that PIL does not make itself (checksums of PNG, `jpeg_check`); what PIL cannot decode stays an error.
+    maximum. Colour becomes ITU-R BT.601 luma (`greying.LUMA`), kept as a fraction. An alpha channel that is the same
+    everywhere is ignored; any other one lays the picture over black. A single transparent level of a grey or RGB
+    picture, ICC profiles and gamma chunks are ignored: they speak about screens. `tolerate_damage` leaves out the
+    checks that PIL does not make itself (checksums of PNG, `jpeg_check`); what PIL cannot decode stays an error.
 
     Raises
     ------
@@ -97,37 +93,6 @@ def decode_mask(stream: BinaryIO, where: str, max_pixels: int) -> npt.NDArray[np
     return np.asarray(inside, dtype=np.uint8)
 
 
-def grey(levels: npt.NDArray[Any], top: float) -> npt.NDArray[np.float32]:
-    """Return grey in [0, 1] from levels of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
-
-    Parameters
-    ----------
-    levels : ndarray of uint8, uint16 or float32, (rows, columns) or (rows, columns, channels)
-        Straight (not premultiplied) levels, 0 to `top`.
-    top : float
-        Highest level of the type.
-
-    Returns
-    -------
-    ndarray of float32, (rows, columns)
-        In [0, 1].
-    """
-    if levels.ndim == 2:
-        return levels.astype(np.float32) / np.float32(top)
-    alpha = levels[..., -1] if levels.shape[2] in (2, 4) else None
-    if levels.shape[2] >= 3:
-        # At most 65535 * 65536 < 2**32: no overflow for 16-bit levels either.
-        total = levels[..., 0].astype(np.uint32) * np.uint32(LUMA[0])
-        total += levels[..., 1].astype(np.uint32) * np.uint32(LUMA[1])
-        total += levels[..., 2].astype(np.uint32) * np.uint32(LUMA[2])
-        film = total.astype(np.float32) / np.float32(65536) / np.float32(top)
-    else:
-        film = levels[..., 0].astype(np.float32) / np.float32(top)
-    if alpha is not None and alpha.min() != alpha.max():
-        film *= alpha.astype(np.float32) / np.float32(top)
-    return film
-
-
 def open_raster(stream: BinaryIO, where: str) -> Image.Image:
     """Return the lazily opened PIL image: header read, no pixel decoded.
 
@@ -136,8 +101,9 @@ def open_raster(stream: BinaryIO, where: str) -> Image.Image:
     ImageError
         If the content is of none of `FORMATS`, or its header is damaged.
     """
-    stream.seek(0)
     with decoding(where, "picture header"):
+        check_pieces(stream, where)
+        stream.seek(0)
         try:
             return Image.open(stream, formats=FORMATS)
         except UnidentifiedImageError as cause:
@@ -168,10 +134,12 @@ def _load(
     kind = image.format or "picture"
     with decoding(where, kind):
         check_size(image.height, image.width, max_pixels, where)
+        check_cost(image, max_pixels, where)
         if not tolerate_damage:
             _check_whole(stream, kind, where)
         _seek(image, frame, where)
         check_size(image.height, image.width, max_pixels, where)
+        check_cost(image, max_pixels, where)
         _check_tags(image, where)
         premultiplied, deep = _storage(image)
         image.load()
@@ -269,7 +237,7 @@ def _levels(image: Image.Image, where: str) -> tuple[npt.NDArray[Any], float]:
 def _wide_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint16], float]:
     tags = getattr(image, "tag_v2", {})
     bits = int(tags.get(_BITS_TAG, (16,))[0])
-    levels = np.asarray(image).astype(np.uint16)
+    levels = np.asarray(image).astype(np.uint16, copy=False)
     top = 2**bits - 1
     if tags.get(_PHOTOMETRIC_TAG) == 0:  # white is zero: PIL inverts 1 to 8 bits, not 16
         levels = (top - levels).astype(np.uint16)

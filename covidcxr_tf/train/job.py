@@ -41,6 +41,8 @@ class Job:
         Images -> logits in training, instead of calling the model: recomputation.
     identity : dict
         Name -> what may not change while a run is resumed, such as the digest of its split; stands in each checkpoint.
+    profile : bool
+        Write a TensorBoard profile of a few steps.
     """
 
     model: keras.Model
@@ -55,6 +57,7 @@ class Job:
     callbacks: Sequence[keras.callbacks.Callback] = field(default_factory=tuple)
     forward: Callable[[Any], Any] | None = None
     identity: dict[str, Any] = field(default_factory=dict)
+    profile: bool = False
 
 
 def monitor_mode(monitor: str) -> str:

@@ -50,7 +50,10 @@ def range_test(job: Job, low: float = 1e-6, high: float = 1.0, steps: int = 100)
     RunFailed
         If the loss is no number so early that no slope can be seen.
     """
-    step = build_train_step(job.model, job.loss, job.optimizer, job.strategy, forward=job.forward, l1=job.config.l1)
+    step = build_train_step(
+        job.model, job.loss, job.optimizer, job.strategy,
+        forward=job.forward, l1=job.config.l1, accumulate=job.config.accumulate_steps,
+    )  # fmt: skip
     rates = np.geomspace(low, high, steps)
     rows: list[tuple[float, float, float]] = []
     progress = Progress(steps, "learning-rate range test", "steps")

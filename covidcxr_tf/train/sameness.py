@@ -15,7 +15,9 @@ from covidcxr_tf.errors import ConfigError, SplitError
 from covidcxr_tf.files import write_text
 
 #: Entries that change nothing of what a run does: how often it is saved, and what a config says about itself.
-NO_EFFECT = ("train.checkpoint_steps", "source", "smoke")
+NO_EFFECT = ("train.checkpoint_steps", "train.steps_per_execution", "source", "smoke")
+#: Entries that came later, with what was done before they were there: runs that began without them can be resumed.
+LATER = {"train.lr_scaling": "none", "train.base_batch_size": 0, "train.accumulate_steps": 1}
 #: Places that a run of several parts gives its parts. They move with its folder; what lies there is compared.
 PLACES = ("data.manifest", "data.root", "model.init")
 REMEDY = "resume with what the run began with, or begin a new one with another --out"
@@ -39,14 +41,15 @@ def check_same_config(old: Config, new: Config, where: Path, derived: Sequence[s
 
 
 def config_digest(config: Config) -> str:
-    """Return the SHA-256 (hex) of a config without `PLACES` and `NO_EFFECT`."""
+    """Return the SHA-256 (hex) of a config without `PLACES`, `NO_EFFECT`, and `LATER` ones that change nothing."""
     table = config.model_dump(mode="json")
-    for key in (*PLACES, *NO_EFFECT):
+    for key in (*PLACES, *NO_EFFECT, *LATER):
         *parents, last = key.split(".")
         inside = table
         for parent in parents:
             inside = inside[parent]
-        inside.pop(last)
+        if key not in LATER or inside[last] == LATER[key]:
+            inside.pop(last)
     # Not sorted: the order of the classes is that of the model's outputs.
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 

@@ -30,7 +30,7 @@ def build_eval_step(model: keras.Model, loss: Callable[[Any, Any], Any], dense: 
 
 
 def validate(
-    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], None] | None = None
+    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], object] | None = None
 ) -> dict[str, float]:
     """Return ``val_loss`` (mean over films, no class weights) and scores.
 
@@ -66,7 +66,7 @@ def validate(
 
 
 def evaluate_batches(
-    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], None] | None = None
+    step: Callable[[Any], Any], batches: Batches, strategy: Any, *, watch: Callable[[], object] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rows (ascending), targets, outputs (logits, or Dice where the target is a mask) and losses, by film."""
     dense = batches.targets is None

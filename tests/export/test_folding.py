@@ -127,8 +127,8 @@ def test_where_pooling_comes_first(
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_densenet_keeps_its_answers_features_and_slopes(seed: int) -> None:
-    sizes = {"input_shape": (32, 32, 1), "blocks": (2, 2), "growth": 4, "stem": 8}
-    model = statistics_drawn(build("densenet121", seed=seed, **sizes), seed)
+    small = build("densenet121", input_shape=(32, 32, 1), blocks=(2, 2), growth=4, stem=8, seed=seed)
+    model = statistics_drawn(small, seed)
     copy = inference_copy(model, keep="relu")
     assert "conv2_block1_0_bn" in depthwise_norms(model) and pooled_first(model) == {"pool2_conv": "pool2_pool"}
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in copy.layers)

@@ -65,7 +65,8 @@ def prepared_films(folder: Path, films: int) -> Prepared:
 def network(normalised: bool) -> keras.Model:
     """Return a small classifier, with synchronised batch normalisation where it is `normalised`."""
     image = keras.Input((SIDE, SIDE, 1))
-    seen = keras.layers.Conv2D(4, 3, name="first")(image)
+    # Batch normalisation takes a bias out again: Adam would move it by the noise in a gradient that is none.
+    seen = keras.layers.Conv2D(4, 3, use_bias=not normalised, name="first")(image)
     if normalised:
         seen = keras.layers.BatchNormalization(synchronized=True, momentum=0.9)(seen)
     seen = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="second")(seen)
