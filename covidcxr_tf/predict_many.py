@@ -6,8 +6,9 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def predict_to_file(
     resume: bool = False,
     part_films: int = FILMS_PER_PART,
     threads: int = THREADS,
+    frame: int | None = None,
     signals: Noted | None = None,
 ) -> Predicted:
     """Write the predictions table of a manifest's films, as Parquet if the suffix says so and else as CSV.
@@ -73,6 +75,8 @@ def predict_to_file(
         Films a part: what a kill loses at most.
     threads : int
         That read and prepare films.
+    frame : int, optional
+        Which frame of multi-frame films, from 0.
     signals : Noted, optional
         Looked at after each batch.
 
@@ -90,7 +94,7 @@ def predict_to_file(
     out = Path(out)
     _refuse_twice(manifest)
     start, stop = share(len(manifest), shard)
-    plan = plan_of(loaded, manifest, out, shard)
+    plan = plan_of(loaded, manifest, out, shard, frame)
     parts = Parts(out, plan)
     keep = resume or shard is not None
     with parts.held():
@@ -98,7 +102,8 @@ def predict_to_file(
         if done is not None:
             return done
         parts.begin(resume)
-        found = _predict_parts(loaded, manifest, parts, start, stop, part_films, threads, signals or Noted())
+        ask = partial(answers, loaded, manifest, threads=threads, frame=frame)
+        found = _predict_parts(loaded, manifest, parts, start, stop, part_films, ask, signals or Noted())
         bad = tuple(film for part in found for film in part.bad)
         if len(bad) == stop - start and shard is None:
             parts.clear()
@@ -129,7 +134,11 @@ def share(films: int, shard: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def plan_of(
-    loaded: Classifier, manifest: pd.DataFrame, out: Path, shard: tuple[int, int] | None = None
+    loaded: Classifier,
+    manifest: pd.DataFrame,
+    out: Path,
+    shard: tuple[int, int] | None = None,
+    frame: int | None = None,
 ) -> dict[str, Any]:
     """Return all that decides the bytes of a table, but for the films' own content."""
     members = members_of(loaded)
@@ -148,6 +157,7 @@ def plan_of(
             "version": __version__,
             "batch": batch_films(loaded, len(manifest)),
             "shard": None if shard is None else f"{shard[0]}/{shard[1]}",
+            "frame": frame,
             "format": "parquet" if is_parquet(out) else "csv",
         },
     }
@@ -180,10 +190,10 @@ def _predict_parts(
     start: int,
     stop: int,
     part_films: int,
-    threads: int,
+    ask: Callable[[int, int], Iterator[Answers]],
     signals: Noted,
 ) -> list[Part]:
-    """Return the parts of rows `start` to `stop`: those that are there, and those that are computed now."""
+    """Return the parts of rows `start` to `stop`: those that are there, and those that `ask` computes now."""
     known = parts.finished(manifest)
     found: list[Part] = []
     gaps: list[tuple[int, int]] = []
@@ -202,7 +212,7 @@ def _predict_parts(
     progress = Progress(missing, "predict")
     for first, last in gaps:
         gathered: list[Answers] = []
-        for batch in answers(loaded, manifest, first, last, threads=threads):
+        for batch in ask(first, last):
             gathered.append(batch)
             progress.advance(len(batch.rows))
             end = int(batch.rows[-1]) + 1

@@ -66,11 +66,18 @@ class _Taken:
 
 
 def answers(
-    loaded: Classifier, manifest: pd.DataFrame, start: int, stop: int, *, batch_size: int = 16, threads: int = THREADS
+    loaded: Classifier,
+    manifest: pd.DataFrame,
+    start: int,
+    stop: int,
+    *,
+    batch_size: int = 16,
+    threads: int = THREADS,
+    frame: int | None = None,
 ) -> Iterator[Answers]:
     """Yield the answers to the films of rows `start` to `stop`, a batch at a time, in order.
 
-    A film that cannot be read is an answer, too: status 1.
+    A film that cannot be read is an answer, too: status 1. `frame` chooses one of a multi-frame film, from 0.
     """
     members = members_of(loaded)
     size = batch_films(loaded, len(manifest), batch_size)
@@ -79,7 +86,7 @@ def answers(
         path = film_path(manifest, row)
         stamp = film_stamp(path)
         try:
-            film = read_image(path)
+            film = read_image(path, frame=frame)
         except ImageError as fault:
             return _Taken(row, stamp, status=UNREADABLE, fault=fault)
         seen = [member.film_input(film) for member in members]

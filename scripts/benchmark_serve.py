@@ -39,7 +39,7 @@ def two_threads() -> None:
 
 
 def write_export(folder: Path, side: int = SIDE, **knobs: Any) -> Path:
-    """Export a DenseNet121 of drawn weights and statistics and return OUT/densenet121; ``model.keras`` lies beside it."""
+    """Export a DenseNet121 of drawn weights and return OUT/densenet121; ``model.keras`` lies beside it."""
     from covidcxr_tf.config import ImageConfig
     from covidcxr_tf.export.saved_model import export_model
     from covidcxr_tf.models import build

@@ -14,6 +14,7 @@ from covidcxr_tf.errors import ImageError, UsageError
 @click.option("--model", metavar="M", help="Run folder or .keras file; by default the shipped classifier.")
 @click.option("--out", required=True, metavar="FILE", help="Predictions table to write: .csv, or .parquet.")
 @click.option("--root", metavar="DIR", help="Folder that a manifest's paths start from, if not its own.")
+@click.option("--frame", type=click.IntRange(0), metavar="N", help="Which frame of multi-frame films, from 0.")
 @click.option("--skip-bad", type=click.IntRange(0), default=0, help="Up to N unreadable films are no error.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the films, from 1/N to N/N: one a worker.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run: what it had finished is kept.")
@@ -25,6 +26,7 @@ def command(
     model: str | None,
     out: str,
     root: str | None,
+    frame: int | None,
     skip_bad: int,
     shard: str | None,
     resume: bool,
@@ -45,7 +47,9 @@ def command(
 
         loaded = load_any(model)
         films = films_to_predict(loaded, inputs, root=root)
-        done = predict_to_file(loaded, films, out, shard=share, resume=resume, part_films=part_films, signals=signals)
+        done = predict_to_file(
+            loaded, films, out, shard=share, resume=resume, part_films=part_films, frame=frame, signals=signals
+        )
     click.echo("for research, not for diagnosis", err=True)
     click.echo(f"{done.films} films: {out}")
     click.echo(f"model: {describe(loaded)}")

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from covidcxr_tf.config import ImageConfig
@@ -75,6 +76,11 @@ def test_the_frame_that_was_named_is_used(
     expected = load_model_for_films(model).predict([read_image(path, frame=frame)])[0]
     assert list(told["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
     assert told["film"] == f"cine.dcm, frame {frame}"
+    table = tmp_path / "table.csv"
+    done = covidcxr("predict", path, "--frame", frame, "--model", model, "--out", table)
+    assert done.code == 0, done.err
+    row = pd.read_csv(table).iloc[0]
+    assert [row["prob_normal"], row["prob_covid19"]] == pytest.approx(expected.tolist(), abs=1e-6)
     done = covidcxr("segment", path, "--frame", frame, "--out", tmp_path / "lungs")
     assert done.code == 0, done.err
     masks = cv2.imread(str(tmp_path / "lungs" / "masks" / "cine.png"), cv2.IMREAD_GRAYSCALE)
