@@ -35,7 +35,14 @@ HALF_FROM = 50_000
 FOREIGN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 
 
-def save_model(model: keras.Model, path: str | Path, facts: Mapping[str, Any], *, half: bool = False) -> Path:
+def save_model(
+    model: keras.Model,
+    path: str | Path,
+    facts: Mapping[str, Any],
+    *,
+    half: bool = False,
+    half_from: int | None = None,
+) -> Path:
     """Write `model` and its facts to one ``.keras`` archive in one step and return the path.
 
     Only the network is written: optimiser state and compile options stay out, and layers that trained in mixed
@@ -50,8 +57,9 @@ def save_model(model: keras.Model, path: str | Path, facts: Mapping[str, Any], *
         What JSON can hold (NumPy scalars and arrays are turned). ``schema_version`` is added where it is missing.
     half : bool
         Large kernels as float16: half the size; a loaded model is float32 again. Vectors (biases, batch statistics: 2 %
-        of the size, and small variances would underflow), kernels of fewer than `HALF_FROM` values and arrays with a
-        value above 65504 stay float32.
+        of the size, and small variances would underflow) and arrays with a value above 65504 stay float32.
+    half_from : int, optional
+        Kernels of fewer values stay float32, too; by default `HALF_FROM`.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def save_model(model: keras.Model, path: str | Path, facts: Mapping[str, Any], *
         raise WeightsError(f"the suffix is '{target.suffix}'", where=target, expected="a name that ends in .keras")
     card = json.dumps(plain({"schema_version": FACTS_SCHEMA, **facts}), indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(target) as aside:
-        _repack(model, aside, card, half)
+        _repack(model, aside, card, (HALF_FROM if half_from is None else half_from) if half else None)
         _check_archive(aside)
     return target
 
@@ -200,7 +208,7 @@ def kind_of(path: Path) -> str:
     return "an empty file" if not head else "a file of an unknown kind"
 
 
-def _repack(model: keras.Model, target: Path, card: str, half: bool) -> None:
+def _repack(model: keras.Model, target: Path, card: str, half_from: int | None) -> None:
     """Let Keras write the model, then copy its archive to `target` with what `save_model` promises."""
     # A folder of its own, as Keras picks the format by the suffix and must not meet a reader's glob.
     with tempfile.TemporaryDirectory(prefix=".covidcxr-", dir=target.parent) as folder:
@@ -212,7 +220,7 @@ def _repack(model: keras.Model, target: Path, card: str, half: bool) -> None:
                 if name == CONFIG:
                     content = _network_only(content)
                 elif name == WEIGHTS:
-                    content = _rewrite_weights(content, half)
+                    content = _rewrite_weights(content, half_from)
                 archive.writestr(name, content)
             archive.writestr(FACTS, card)
 
@@ -226,8 +234,8 @@ def _network_only(config_json: bytes) -> bytes:
     return json.dumps(config).encode()
 
 
-def _rewrite_weights(content: bytes, half: bool) -> bytes:
-    """Return the HDF5 file without optimiser state and, with `half`, with float16 kernels."""
+def _rewrite_weights(content: bytes, half_from: int | None) -> bytes:
+    """Return the HDF5 file without optimiser state and with float16 kernels from so many values on; None: none."""
     result = io.BytesIO()
     # Copied entry by entry into a new file: HDF5 keeps the room of what is deleted.
     with h5py.File(io.BytesIO(content), "r") as source, h5py.File(result, "w") as target:
@@ -237,7 +245,7 @@ def _rewrite_weights(content: bytes, half: bool) -> bytes:
                 return
             if isinstance(entry, h5py.Dataset):
                 values = entry[()]
-                copied = target.create_dataset(name, data=_halved(values) if half else values)
+                copied = target.create_dataset(name, data=values if half_from is None else _halved(values, half_from))
             else:
                 copied = target.create_group(name)
             copied.attrs.update(entry.attrs)
@@ -247,8 +255,8 @@ def _rewrite_weights(content: bytes, half: bool) -> bytes:
     return result.getvalue()
 
 
-def _halved(values: Any) -> Any:
-    if not isinstance(values, np.ndarray) or values.ndim < 2 or values.dtype != np.float32 or values.size < HALF_FROM:
+def _halved(values: Any, least: int) -> Any:
+    if not isinstance(values, np.ndarray) or values.ndim < 2 or values.dtype != np.float32 or values.size < least:
         return values
     # A value that float16 cannot hold keeps its array whole; NaN does not, as float16 has it too.
     return values if np.any(np.abs(values) > HALF_MAX) else values.astype(np.float16)

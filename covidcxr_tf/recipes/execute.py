@@ -169,7 +169,7 @@ def train_and_judge(
         job = prepare_job(config, sets, run, recipe, devices)
     job.profile = profile
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
-    job.callbacks = (draw,)
+    job.callbacks = (draw,) if crew.is_chief else ()
     fit(job, resume=resume)
     if not crew.is_chief:
         return Outcome(run, {})

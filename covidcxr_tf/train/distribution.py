@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 from typing import Any
 
 import tensorflow as tf
@@ -46,6 +48,9 @@ def connect(devices: str = "all") -> Crew:
                 f"{task.name} does not reach the others: {str(fault).splitlines()[0]}",
                 expected=f"{task.size} workers, started within an hour, that reach each other's ports",
             ) from fault
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow takes SIGTERM for itself, to tell the others, and would let no one here hear of it.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return _connected
 
 

@@ -123,8 +123,9 @@ class Steps:
         films, parts = _numbered(batch, number), self._parts(counts)
         count = tf.shape(films["weight"])[0]
         first, after = count * part // parts, count * (part + 1) // parts
-        share = [films[name][first:after] for name in ("image", "target", "weight")]
-        mean, gradients = self._gradients(*share, counts[0], tf.cast(parts, tf.float32))
+        image, target, weight = (films[name][first:after] for name in ("image", "target", "weight"))
+        mean, gradients = self._gradients(image, target, weight, counts[0], tf.cast(parts, tf.float32))
+        assert self.total is not None
         self.total.assign_add(mean)
         for place, (held, gradient) in enumerate(zip(self.sums, gradients, strict=True)):
             if gradient is None:

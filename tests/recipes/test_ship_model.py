@@ -21,10 +21,7 @@ def ship() -> dict:
     return runpy.run_path(str(SCRIPT))
 
 
-def test_a_run_becomes_a_version_folder(
-    ship: dict, base_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("covidcxr_tf.models.files.HALF_FROM", 0)  # its kernels are small
+def test_a_run_becomes_a_version_folder(ship: dict, base_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "covid_base" / "1"
     words = [str(base_run), str(target), "--limit", "synthetic films only", "--data-note", "phantoms"]
     done = CliRunner().invoke(ship["main"], words)
