@@ -31,15 +31,10 @@ TRAININGS: tuple[dict[str, Any], ...] = (
     {"name": "two", "devices": "2"},
     {"name": "four", "devices": "4"},
     {"name": "left out", "devices": "4", "films": 35},  # the last batch has 3 films, and there are four devices
-    {"name": "at once", "train": AT_ONCE},
     {"name": "at once on two", "devices": "2", "train": AT_ONCE},
     {"name": "plain", "normalised": False},
-    {"name": "parts", "normalised": False, "train": PARTS},
-    {"name": "parts on two", "normalised": False, "devices": "2", "train": PARTS},
-    {"name": "parts at once", "normalised": False, "devices": "2", "train": {**PARTS, **AT_ONCE}},
+    {"name": "parts at once on two", "normalised": False, "devices": "2", "train": {**PARTS, **AT_ONCE}},
     {"name": "normalised parts on two", "devices": "2", "train": PARTS},
-    {"name": "half", "policy": "mixed_float16"},
-    {"name": "half on two", "policy": "mixed_float16", "devices": "2"},
     {"name": "half parts on two", "normalised": False, "policy": "mixed_float16", "devices": "2", "train": PARTS},
     {"name": "heavy", "policy": "mixed_float16", "heavy": 2000},
     {"name": "heavy on two", "policy": "mixed_float16", "heavy": 2000, "devices": "2"},
@@ -71,9 +66,8 @@ def test_a_last_batch_that_leaves_a_device_without_films_is_left_out(curves: dic
     assert np.isfinite(curves["left out"]["loss"]).all()
 
 
-@pytest.mark.parametrize("name", ["at once", "at once on two"])
-def test_several_steps_in_one_call_lose_what_single_ones_lose(curves: dict[str, Any], name: str) -> None:
-    one, several = curves["one"], curves[name]
+def test_several_steps_in_one_call_lose_what_single_ones_lose(curves: dict[str, Any]) -> None:
+    one, several = curves["one"], curves["at once on two"]
     assert several["steps"] == 20
     # Of five steps an epoch the first three are one call, whose last loss is told.
     assert [int(step) for step in several["losses"]] == [s for e in range(0, 20, 5) for s in (e + 3, e + 4, e + 5)]
@@ -82,9 +76,8 @@ def test_several_steps_in_one_call_lose_what_single_ones_lose(curves: dict[str, 
     np.testing.assert_allclose(several["loss"], one["loss"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["parts", "parts on two", "parts at once"])
-def test_a_batch_in_parts_is_the_batch_in_one(curves: dict[str, Any], name: str) -> None:
-    plain, parts = curves["plain"], curves[name]
+def test_a_batch_in_parts_is_the_batch_in_one(curves: dict[str, Any]) -> None:
+    plain, parts = curves["plain"], curves["parts at once on two"]
     assert parts["steps"] == plain["steps"] == 20
     for step, loss in parts["losses"].items():
         assert loss == pytest.approx(plain["losses"][step], abs=1e-5)
@@ -93,11 +86,10 @@ def test_a_batch_in_parts_is_the_batch_in_one(curves: dict[str, Any], name: str)
     assert np.isfinite(curves["normalised parts on two"]["loss"]).all()
 
 
-@pytest.mark.parametrize(("name", "whole"), [("half", "one"), ("half on two", "one"), ("half parts on two", "plain")])
-def test_half_precision_learns_on_several_devices(curves: dict[str, Any], name: str, whole: str) -> None:
-    assert curves[name]["steps"] == 20
-    np.testing.assert_allclose(curves[name]["loss"], curves[whole]["loss"], atol=0.02)
-    assert curves[name]["loss"][-1] < curves[name]["loss"][0]
+def test_half_precision_learns_on_several_devices_in_parts(curves: dict[str, Any]) -> None:
+    half, plain = curves["half parts on two"], curves["plain"]
+    assert half["steps"] == 20
+    np.testing.assert_allclose(half["loss"], plain["loss"], atol=0.02)
 
 
 def test_an_overflow_on_one_device_leaves_the_step_out_on_all(curves: dict[str, Any]) -> None:
