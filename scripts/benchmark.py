@@ -686,7 +686,8 @@ def main(names: tuple[str, ...], repeats: int | None, full: bool, as_json: bool)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     facts = machine()
     rows: list[Row] = []
-    for name in names or [name for name in BENCHMARKS if name not in WITHIN_TRAIN]:
+    within = WITHIN_TRAIN if "train" in BENCHMARKS else ()
+    for name in names or [name for name in BENCHMARKS if name not in within]:
         run, usual = BENCHMARKS[name]
         if full and name == "recompute":
             run = partial(recompute, side=RECOMPUTE_FULL)
