@@ -86,7 +86,8 @@ def largest_difference(run: Path, whole: keras.Model, half: keras.Model, facts: 
 
 def without_places(config: str) -> str:
     """Return a config's text without the places of films on the machine that trained."""
-    return re.sub(r'^(manifest|root) = ".*"$', r'\1 = ""', config, flags=re.MULTILINE)
+    config = re.sub(r'^(manifest|root) = ".*"$', r'\1 = ""', config, flags=re.MULTILINE)
+    return re.sub(r'^init = ".*/([^/"]+)"$', r'init = "\1"', config, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":
