@@ -72,6 +72,9 @@ class ModelConfig(_Table):
     pooling: Literal["average", "flatten"] = "average"  # before the head, where the architecture has both
     # init: as the initial weights were trained; imagenet: as the ImageNet weights of this architecture were
     normalise: Literal["init", "imagenet", "estimate", "none"] = "init"
+    # Means of 3 x 3 px that the film goes through first, where the architecture has them: a Gaussian of sqrt(2n/3) px.
+    # What a film's file format changes is finer than that.
+    low_pass: int = Field(0, ge=0, le=12)
     normalise_films: int = Field(2048, ge=1)  # training films, not patches, whose mean and deviation `estimate` takes
     blocks: tuple[int, ...] = ()  # layers in each block, where the architecture has blocks; empty: its own
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level
@@ -128,6 +131,8 @@ class TrainConfig(_Table):
     # Films added to each class of each source before its shares are taken: with them the network is asked only for what
     # the hospital does not already tell. 0: off
     source_prior: float = Field(0.0, ge=0)
+    # cosine: from epoch to epoch along half a cosine, so that the last one takes small steps (Loshchilov 2017)
+    decay: Literal["none", "cosine"] = "none"
     monitor: str = "val_loss"
     reduce_lr_patience: int = Field(0, ge=0)  # epochs; 0: off
     reduce_lr_factor: float = Field(0.1, gt=0, lt=1)

@@ -28,6 +28,7 @@ def build(
     synchronized: bool = False,
     blocks: Sequence[int] = BLOCKS,
     width: float = 1.0,
+    low_pass: int = 0,
     seed: int | None = None,
 ) -> keras.Model:
     """Return EfficientNet-Lite0 from films (N, H, W, channels) float32 in [0, 1] to logits (N, classes) float32.
@@ -50,6 +51,8 @@ def build(
         Batch statistics over all replicas of a distribution strategy (TensorFlow backend only).
     blocks, width
         Blocks in each stage, and a factor of all filters. The defaults are EfficientNet-Lite0.
+    low_pass : int
+        Means of 3 x 3 px that the film goes through first; 0, as in the original, is none.
     seed : int, optional
         Seed of the initial weights and of dropout.
 
@@ -64,7 +67,9 @@ def build(
         from covidcxr_tf.models.weights import recommended_normalisation
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0), arch="efficientnet_lite0")
-    image, found = stages(input_shape, normalise, blocks, width=width, synchronized=synchronized, seed=seed)
+    image, found = stages(
+        input_shape, normalise, blocks, width=width, synchronized=synchronized, low_pass=low_pass, seed=seed
+    )
     features = top(found[-1], scaled(HEAD, width), synchronized=synchronized, seed=seed)
     features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
     if dropout:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import keras
 
-from covidcxr_tf.models.layers import Normalisation, he_normal, image_input
+from covidcxr_tf.models.layers import Normalisation, he_normal, image_input, smoothed
 
 EPSILON, MOMENTUM = 1e-3, 0.99
 STEM, HEAD = 32, 1280  # filters
@@ -46,6 +46,7 @@ def stages(
     *,
     width: float = 1.0,
     synchronized: bool = False,
+    low_pass: int = 0,
     seed: int | None = None,
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input ``"image"``, and a list: the normalised film, then the features after each stage.
@@ -64,6 +65,8 @@ def stages(
         Times the filters of every stage, at least 1 filter; other values than 1 make small networks for tests.
     synchronized : bool
         Batch statistics over all replicas of a distribution strategy (TensorFlow backend only).
+    low_pass : int
+        Means of 3 x 3 px before the first convolution, see `layers.smoothed`.
     seed : int, optional
         Seed of the initial weights.
 
@@ -75,6 +78,7 @@ def stages(
     if not 1 <= len(blocks) <= len(STAGES) or min(blocks) < 1:
         raise ValueError(f"blocks is {tuple(blocks)}; expected 1 to {len(STAGES)} numbers, each at least 1")
     image, film = image_input(input_shape, normalise)
+    film = smoothed(film, low_pass)
     unit = _Unit(synchronized, seed)
     features = unit.convolution(film, scaled(STEM, width), 3, 2, "stem")
     found, number = [film], 0

@@ -53,10 +53,16 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
         "head_units": wanted.head_units,
         "head_layers": wanted.head_layers,
         "pooling": wanted.pooling,
+        "low_pass": wanted.low_pass,
         "normalise": normalise,
         "synchronized": synchronized,
         "seed": config.seed,
     }
+    if wanted.low_pass and "low_pass" not in known:
+        raise ConfigError(
+            f"model.low_pass is {wanted.low_pass}, and {config.arch} has no such layers",
+            expected="0",
+        )
     if wanted.blocks:
         settings["blocks"] = wanted.blocks
     if config.arch == "base":  # its two dense layers and its lack of dropout are the architecture, not settings

@@ -17,7 +17,7 @@ from covidcxr_tf.report.run_folder import RunFolder
 STARTS = {"none": "random weights", "imagenet": "ImageNet weights of Keras", "": "not told"}
 SHOWN_TRAINING = (
     "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "loss", "label_smoothing",
-    "class_weights", "monitor", "reduce_lr_patience", "reduce_lr_factor", "early_stopping_patience",
+    "class_weights", "decay", "monitor", "reduce_lr_patience", "reduce_lr_factor", "early_stopping_patience",
 )  # fmt: skip
 
 

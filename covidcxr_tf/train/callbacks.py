@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from covidcxr_tf.progress import Progress
@@ -22,6 +25,8 @@ def callback_list(job: Job) -> keras.callbacks.CallbackList:
     wanted: list[keras.callbacks.Callback] = [
         keras.callbacks.TensorBoard(str(job.run.tensorboard), write_graph=False, update_freq="epoch")
     ]
+    if config.decay == "cosine":
+        wanted.append(CosineDecay(config.epochs))
     if config.reduce_lr_patience:
         wanted.append(
             keras.callbacks.ReduceLROnPlateau(
@@ -33,6 +38,28 @@ def callback_list(job: Job) -> keras.callbacks.CallbackList:
     return keras.callbacks.CallbackList(
         [*wanted, *job.callbacks], add_history=False, model=job.model, epochs=config.epochs
     )
+
+
+class CosineDecay(keras.callbacks.Callback):
+    """Lets the rate fall along half a cosine: in epoch e of E (from 0) it is (1 + cos(pi e / E)) / 2 of the first.
+
+    As a factor between two epochs, so that a rate halved after a loss that was no number stays halved. It has no state:
+    the rate itself is in each checkpoint. Source: Loshchilov 2017, equation 5, without restarts.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate of the next epoch."""
+        if epoch + 1 < self.epochs:
+            rate = float(np.asarray(self.model.optimizer.learning_rate))
+            self.model.optimizer.learning_rate = rate * self.share(epoch + 1) / self.share(epoch)
+
+    def share(self, epoch: int) -> float:
+        """Return which share of the first rate an epoch (from 0) has."""
+        return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 class Profiler:

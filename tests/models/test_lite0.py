@@ -67,3 +67,17 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="covidcxr_tf\\[imagenet\\]"):
         models.build("efficientnet-lite0", 2, input_shape=(32, 32, 1), weights="imagenet")
+
+
+def test_a_low_pass_takes_means_of_the_pixels_that_are_there() -> None:
+    film = np.random.default_rng(0).random((1, 7, 9, 1), dtype=np.float32)
+    model = models.build("efficientnet-lite0", 2, input_shape=(7, 9, 1), blocks=(1,), width=0.25, low_pass=2)
+    found = keras.Model(model.input, model.get_layer("low_pass2").output)(film)
+    wanted = film[0, :, :, 0].astype(np.float64)
+    for _ in range(2):
+        rows, columns = wanted.shape
+        wanted = np.array(
+            [[wanted[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].mean() for c in range(columns)] for r in range(rows)]
+        )
+    np.testing.assert_allclose(np.asarray(found)[0, :, :, 0], wanted, atol=1e-6)
+    assert not any(layer.name.startswith("low_pass") for layer in models.build("efficientnet-lite0", 2).layers)

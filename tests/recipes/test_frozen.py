@@ -42,3 +42,10 @@ def test_only_what_comes_after_is_trained() -> None:
 def test_a_layer_that_cannot_be_the_last_frozen_one_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="frozen_to"):
         model(config(f"model.frozen_to={name}"))
+
+
+def test_a_low_pass_is_refused_where_there_is_none() -> None:
+    network = model(config("model.low_pass=2"))
+    assert [layer.name for layer in network.layers[:3]] == ["image", "low_pass1", "low_pass2"]
+    with pytest.raises(ConfigError, match="chexnet has no such layers"):
+        model(load_config("chexnet", ["model.low_pass=1", "image.size=32"]))

@@ -6,9 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from covidcxr_tf.config import Config
@@ -17,6 +20,7 @@ from covidcxr_tf.errors import ConfigError, ManifestError, UsageError
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions import bench as bench_module
 from covidcxr_tf.recipes.reproductions.bench import Bench, check_settings, settings_for
+from covidcxr_tf.train.loop import _Training
 from covidcxr_tf.train.run_dir import RunDir
 
 TINY = ("image.size=64", "image.tiles=4", "train.epochs=1", "train.batch_size=8")
@@ -40,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Replace training by a note of the config; the run holds only its metrics."""
     done: list[Config] = []
 
-    def execute(config: Config, out: Path) -> Outcome:
+    def execute(config: Config, out: Path, **how: object) -> Outcome:
         done.append(config)
         run = RunDir.create(out, config)
         (run.folder / "metrics.json").write_text(json.dumps({"n": len(done)}))
@@ -147,22 +151,44 @@ def test_a_key_that_configs_got_since_does_not_cost_the_run(make: Make, trained:
     assert len(trained) == 3
 
 
-def test_an_interrupted_run_is_begun_anew(
-    make: Make, trained: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def interrupt(make: Make, monkeypatch: pytest.MonkeyPatch, changes: list[str]) -> None:
+    """Leave a real run behind that was interrupted after its first epoch, as by Ctrl-C."""
+    usual = _Training.train_batches
+
+    def stop(training: _Training, progress: Any) -> None:
+        if training.state.epoch == 2:
+            raise KeyboardInterrupt
+        usual(training, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "train_batches", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make().train("base", "one", changes)
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = bench_module.execute
+    changes = ["image.lungs=none", "train.epochs=2"]
+    make = partial(make, settings=TINY[:2] + TINY[3:])
+    whole = make(seed=0).train("base", "whole", changes)
+    interrupt(make, monkeypatch, changes)
+    outcome = make().train("base", "one", changes)
+    told = capsys.readouterr().err
+    assert "run one: was interrupted, goes on" in told
+    assert "resumed in epoch 2" in (outcome.run.folder / "train.log").read_text()
+    assert sorted(path.name for path in (make().out / "runs").iterdir()) == ["one", "whole"]
+    pd.testing.assert_series_equal(pd.read_csv(outcome.run.history)["loss"], pd.read_csv(whole.run.history)["loss"])
 
-    def stop(config: Config, out: Path) -> Outcome:
-        RunDir.create(out, config)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_module, "execute", stop)
-    with pytest.raises(KeyboardInterrupt):
-        make().train("base", "one")
-    monkeypatch.setattr(bench_module, "execute", whole)
-    make().train("base", "one")
-    assert "interrupted" in capsys.readouterr().err
-    assert [path.name for path in (make().out / "runs").iterdir()] == ["one"]
+def test_an_interrupted_run_of_another_config_is_begun_anew(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = partial(make, settings=TINY[:2] + TINY[3:])
+    interrupt(make, monkeypatch, ["image.lungs=none", "train.epochs=2"])
+    outcome = make().train("base", "one", ["image.lungs=none", "train.epochs=1", "train.learning_rate=0.25"])
+    assert "run one: was interrupted with another config or films, begun anew" in capsys.readouterr().err
+    assert pd.read_csv(outcome.run.history)["learning_rate"].tolist() == [0.25]
 
 
 def test_a_real_training_is_read_back_equal(make: Make) -> None:

@@ -91,6 +91,12 @@ def test_learning_rate_falls_and_training_stops_without_progress(make_job: MakeJ
     assert history["learning_rate"].iloc[-1] < 1e-12
 
 
+def test_learning_rate_falls_along_half_a_cosine(make_job: MakeJob) -> None:
+    history = fit(make_job(epochs=4, learning_rate=1e-3, decay="cosine"))
+    shares = [1, (1 + np.sqrt(0.5)) / 2, 0.5, (1 - np.sqrt(0.5)) / 2]
+    np.testing.assert_allclose(history["learning_rate"], 1e-3 * np.array(shares), rtol=1e-5)
+
+
 def test_keras_csv_logger_works_here_as_in_fit(make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("csv") / "log.csv"
     history = fit(make_job(callbacks=(keras.callbacks.CSVLogger(str(path)),), epochs=2))

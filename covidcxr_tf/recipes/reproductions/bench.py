@@ -1,6 +1,7 @@
 """What an experiment works with: the films, a place to write, and training that is done once.
 
-A run that is finished is read again instead of trained, so that an interrupted reproduction goes on where it was.
+A run that is finished is read again instead of trained, and one that was killed goes on from its last checkpoint, so
+that an interrupted reproduction goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.finished import FINISHED, is_of, read_finished, run_identity
 from covidcxr_tf.train.run_dir import RunDir, free_folder
+
+#: Keys that may differ from those that an interrupted run began with: it may have been moved. What lies there is the
+#: same, by `run_identity`.
+PLACES = ("data.manifest", "data.root", "model.init", "train.checkpoint_steps")
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,9 @@ class Bench:
     ) -> Outcome:
         """Train a config into ``runs/<name>`` and return the finished run.
 
-        A run that is finished there, of the same config, films, first weights and lung network, is read again. One that
-        was interrupted is begun anew. One of others is kept beside, as ``<name>_before``.
+        A run that is finished there, of the same config, films, first weights and lung network, is read again, and one
+        that was interrupted goes on. A finished one of others is kept beside, as ``<name>_before``; an interrupted one
+        of others is begun anew.
 
         Parameters
         ----------
@@ -156,9 +162,16 @@ class Bench:
         if is_of(folder, identity):
             print(f"run {name}: finished before, read again", file=sys.stderr)
             return Outcome(RunDir(folder), json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-        _clear(folder, name)
-        outcome = execute(wanted, folder)
+        begun = folder.with_name(f"{folder.name}.begun.json")
+        goes_on = folder.exists() and read_finished(folder) is None and _read(begun) == identity
+        if goes_on:
+            print(f"run {name}: was interrupted, goes on", file=sys.stderr)
+        else:
+            _clear(folder, name)
+            write_json(begun, identity)
+        outcome = execute(wanted, folder, resume=goes_on, derived=PLACES)
         write_json(folder / FINISHED, identity)
+        begun.unlink()
         gc.collect()  # a trained network sits in reference cycles; the next one needs its memory
         return outcome
 
@@ -204,6 +217,14 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _read(path: Path) -> object:
+    """Return the document in a file, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def _clear(folder: Path, name: str) -> None:
     if read_finished(folder) is not None:
         kept = free_folder(folder.with_name(f"{folder.name}_before"))
@@ -213,4 +234,4 @@ def _clear(folder: Path, name: str) -> None:
         print(f"run {name}: config or films have changed; the old run is now {kept.name}", file=sys.stderr)
     elif folder.exists():
         shutil.rmtree(folder)
-        print(f"run {name}: was interrupted, begun anew", file=sys.stderr)
+        print(f"run {name}: was interrupted with another config or films, begun anew", file=sys.stderr)
