@@ -17,8 +17,7 @@ from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.gate import Gate
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lung_finder import LungFinder, model_file
-from covidcxr_tf.lungs.masks import mask_quality
-from covidcxr_tf.lungs.region import lung_box, lung_region
+from covidcxr_tf.lungs.region import lung_box
 from covidcxr_tf.models.features import with_channel_means
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import shipped_versions
@@ -141,10 +140,10 @@ class LoadedModel:
         """
         region, box, quality = None, None, None
         if self.lungs is not None:
-            shares = self.lungs.probabilities(film)
-            region = lung_region(shares)
+            seen = self.lungs.look(film)
+            region = seen.region
             box = lung_box(region, self.image.lung_margin)
-            quality = mask_quality(region, shares).as_dict()
+            quality = seen.quality.as_dict()
         status = NO_LUNGS if self.lungs is not None and box is None else OK
         if self.image.lungs == "mask_whole":
             box = None

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.anatomy import CLASSES, HEART, LEFT_LUNG, RIGHT_LUNG
 from covidcxr_tf.lungs.masks import SECOND_LUNG_SHARE, MaskQuality, clean_mask, mask_quality
+from covidcxr_tf.lungs.posture import Posture, judged, posture
 from covidcxr_tf.lungs.region import lung_region
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import find_shipped, newest_version, shipped_models
@@ -63,6 +64,23 @@ class Segmentation:
     def heart(self) -> np.ndarray | None:
         """Return the heart's mask, uint8 0/1 in the size of the film; None from a network that finds lungs alone."""
         return None if self.anatomy is None else (self.anatomy == HEART).astype(np.uint8)
+
+
+class Look(NamedTuple):
+    """What a classifier needs to know of a film's lungs.
+
+    Attributes
+    ----------
+    region : uint8 (size, size), 0 or 1
+    quality : MaskQuality
+        Of the region.
+    posture : Posture or None
+        None without a lung pixel, or from a network whose films the measures were not made for.
+    """
+
+    region: np.ndarray
+    quality: MaskQuality
+    posture: Posture | None
 
 
 class LungFinder:
@@ -129,23 +147,31 @@ class LungFinder:
 
     def probabilities(self, film: np.ndarray) -> np.ndarray:
         """Return the lung probability, float32 (size, size), for a film float32 (H, W) in [0, 1]."""
-        return self._lung_shares(self._shares(film))
+        return self._lung_shares(self._shares(model_input(film, self.image)))
 
     def region(self, film: np.ndarray) -> np.ndarray:
         """Return the region that a classifier crops to, uint8 (size, size)."""
         return lung_region(self.probabilities(film))
 
+    def look(self, film: np.ndarray) -> Look:
+        """Return the region that a classifier crops to, and how likely it is to be right."""
+        levels = model_input(film, self.image)
+        return self._looked(levels, self._lung_shares(self._shares(levels)))
+
     def segment(self, film: np.ndarray) -> Segmentation:
         """Return mask, region, quality and, where the network knows it, anatomy for a film float32 (H, W) in [0, 1]."""
-        shares = self._shares(film)
+        levels = model_input(film, self.image)
+        shares = self._shares(levels)
         probabilities = self._lung_shares(shares)
+        seen = self._looked(levels, probabilities)
         if self.finds_heart:
             anatomy = _clean_anatomy(_enlarged(shares, film.shape))
             mask = (anatomy >= LEFT_LUNG).astype(np.uint8)
         else:
             anatomy = None
             mask = clean_mask((resize(probabilities, (film.shape[0], film.shape[1])) > 0.5).astype(np.uint8))
-        return Segmentation(mask, lung_region(probabilities), probabilities, mask_quality(mask, probabilities), anatomy)
+        quality = mask_quality(mask, probabilities, seen.posture)
+        return Segmentation(mask, seen.region, probabilities, quality, anatomy)
 
     def anatomy(self, film: np.ndarray) -> np.ndarray:
         """Return the number in `covidcxr_tf.lungs.anatomy.CLASSES` of each pixel of a film float32 (H, W) in [0, 1].
@@ -165,10 +191,15 @@ class LungFinder:
             raise UsageError(f"the network {self.name} finds lungs alone", expected=f"one for {', '.join(CLASSES)}")
         return found
 
-    def _shares(self, film: np.ndarray) -> np.ndarray:
+    def _shares(self, levels: np.ndarray) -> np.ndarray:
         """Return the probability of each channel, float32 (size, size, channels)."""
-        batch = model_input(film, self.image)[None].astype(np.float32) / np.float32(255)
-        return self._call(batch).numpy()[0]
+        return self._call(levels[None].astype(np.float32) / np.float32(255)).numpy()[0]
+
+    def _looked(self, levels: np.ndarray, probabilities: np.ndarray) -> Look:
+        region = lung_region(probabilities)
+        known = judged(self.image) and bool(region.any())
+        standing = posture(region, levels[..., 0]) if known else None
+        return Look(region, mask_quality(region, probabilities, standing), standing)
 
     def _lung_shares(self, shares: np.ndarray) -> np.ndarray:
         return shares[..., LEFT_LUNG] + shares[..., RIGHT_LUNG] if self.finds_heart else shares[..., 0]

@@ -3,7 +3,8 @@
     python scripts/mask_failures.py --data lungs.csv --root lungs --out failures.csv
 
 Each film of the validation and test patients is shown as it is and in seven spoilt ways. A failure is a Dice below
-0.85; the area is that of the quality score, and of the Dice that the network expects, for failures against the rest.
+0.85; the area is that of the quality score for failures against the rest: whole, without its marks for films that are
+shown wrongly (an inverted film may well have a good mask), and of the Dice that the network expects alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main(data: str, root: str | None, model: str, seed: int, out: Path | None) -
     from covidcxr_tf.imaging.reading import read_image
     from covidcxr_tf.lung_finder import LungFinder
     from covidcxr_tf.lungs.drawn_masks import drawn_mask
+    from covidcxr_tf.lungs.masks import mask_quality
     from covidcxr_tf.progress import track
 
     films = load_manifest(data, root=root, require=("path", "patient_id", "mask_path"))
@@ -54,6 +56,7 @@ def main(data: str, root: str | None, model: str, seed: int, out: Path | None) -
                     "way": way,
                     "dice": scores["dice"],
                     "score": found.quality.score,
+                    "mask_score": mask_quality(found.mask, found.probabilities).score,
                     "expected_dice": found.quality.expected_dice,
                     "verdict": found.quality.verdict,
                 }
@@ -64,7 +67,7 @@ def main(data: str, root: str | None, model: str, seed: int, out: Path | None) -
     failed = (table["dice"] < FAILED).to_numpy()
     click.echo(table.groupby("way")[["dice", "score", "expected_dice"]].mean().round(3).to_string())
     click.echo(f"failures (Dice < {FAILED}): {failed.sum()} of {len(table)}")
-    for name in ("score", "expected_dice"):
+    for name in ("score", "mask_score", "expected_dice"):
         click.echo(f"AUC of {name} for them: {areas(-table[name].to_numpy(np.float64), failed)[0]:.3f}")
     noticed = (table["verdict"] != "good").to_numpy()
     as_they_are = (table["way"] == "as it is").to_numpy()

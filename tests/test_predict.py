@@ -19,7 +19,8 @@ from covidcxr_tf.errors import UsageError, WeightsError
 from covidcxr_tf.evaluate.table import read_predictions, write_predictions
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
-from covidcxr_tf.lung_finder import LungFinder
+from covidcxr_tf.lung_finder import Look, LungFinder
+from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.patches import coverage, patch_corners
 from covidcxr_tf.lungs.region import lung_box, lung_region, mask_film
 from covidcxr_tf.models.files import load_model, model_digest, save_model
@@ -286,13 +287,14 @@ def test_outside_the_lungs_is_black_and_the_frame_is_the_films(shipped_lungs: Pa
     region = lung_region(shares)
     found = loaded.lungs
     assert found is not None
-    found.probabilities = lambda film: shares  # type: ignore[method-assign]
+    found.look = lambda film: Look(region, mask_quality(region), None)  # type: ignore[method-assign]
     given = loaded.film_input(film)
     assert (given.box, given.status) == ((0.0, 0.0, 1.0, 1.0), 0)
     assert given.region is not None and (given.region == region).all()
     black = mask_film(np.ones((64, 64), np.float32), region) == 0
     assert black.any() and not given.array[black].any() and given.array[~black].any()
-    found.probabilities = lambda film: np.zeros_like(shares)  # type: ignore[method-assign]
+    nothing = np.zeros_like(region)
+    found.look = lambda film: Look(nothing, mask_quality(nothing), None)  # type: ignore[method-assign]
     whole = loaded.film_input(film)
     assert whole.status == NO_LUNGS and whole.array[black].any()
 

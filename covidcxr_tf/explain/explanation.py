@@ -140,7 +140,8 @@ class Explanation:
         if not self.lungs_found:
             found.append("no lungs were found: the whole film was used")
         elif (self.lung_mask_quality or {}).get("verdict") == "poor":
-            found.append("the lungs that were found are doubtful")
+            reasons = "; ".join((self.lung_mask_quality or {}).get("reasons", ()))
+            found.append("the lungs that were found are doubtful" + (f": {reasons}" if reasons else ""))
         if self.ood_score is not None and self.ood_score > 1:
             found.append(f"unlike the training films (score {self.ood_score:.1f}, limit 1): perhaps no chest film")
         return found

@@ -17,8 +17,7 @@ from covidcxr_tf.explain.explanation import Explanation, Film, Mask, PatchFacts,
 from covidcxr_tf.explain.heat_share import heat_share
 from covidcxr_tf.explain.placing import heat_on_film, positive_share, superpixels_on_film
 from covidcxr_tf.lung_finder import LungFinder
-from covidcxr_tf.lungs.masks import mask_quality
-from covidcxr_tf.lungs.region import lung_region, lungs_found, mask_film
+from covidcxr_tf.lungs.region import lungs_found, mask_film
 from covidcxr_tf.models import cam_layer
 from covidcxr_tf.models.files import model_digest
 from covidcxr_tf.models.shipped import find_shipped
@@ -198,9 +197,8 @@ def _lungs(loaded: LoadedModel, film: Film, seen: FilmInput, method: str) -> _Lu
             finder = _lung_finder(find_shipped(LUNG_NETWORK))
         except WeightsError:
             return _Lungs(None, False, None, why=f"the model uses no lung mask, and no {LUNG_NETWORK} is here")
-        shares, network = finder.probabilities(film), finder.name
-        region = lung_region(shares)
-        quality = mask_quality(region, shares).as_dict()
+        looked, network = finder.look(film), finder.name
+        region, quality = looked.region, looked.quality.as_dict()
     if region is None:
         return _Lungs(None, False, None, why="the model uses no lung mask")
     inside = mask_film(np.ones_like(film), region).astype(np.uint8)

@@ -26,8 +26,8 @@ MEANING = {
     "classes": "names of the probabilities",
     "status": "0 ok; 1 unreadable, every number is 0 or -1; 2 lungs not found, the whole film was used",
     "lung_box": "what the network saw: top, left, bottom, right as fractions of the upright film",
-    "lung_quality": "shape of the lung region against human masks, 0 to 1 (mask_quality of the region at the lung "
-    "network's resolution); -1 without a lung network",
+    "lung_quality": "0 to 1: shape of the lung region against human masks, the lung network's certainty, and whether "
+    "the film stands upright with bone bright (mask_quality at the lung network's resolution); -1 without one",
     "ood_score": "how far the film lies from the training films: above 1 it is out of domain; -1 without a gate, or "
     "where status is 1",
     "heatmap": "Grad-CAM in [0, 1] over lung_box alone, the network's own square: stretch it over the box, not over "

@@ -14,6 +14,7 @@ from covidcxr_tf.export.frozen import Frozen, frozen_lungs
 from covidcxr_tf.export.quality import mask_score
 from covidcxr_tf.imaging import graph
 from covidcxr_tf.imaging.graph_levels import divide
+from covidcxr_tf.lungs.posture import judged
 
 AT_ONCE = 4
 """Films of one request that are prepared at the same time; each may hold 40 Mpx."""
@@ -104,11 +105,12 @@ def _seen(loaded: LoadedModel, lungs: Frozen | None, film: tf.Tensor) -> Seen:
     if lungs is None or loaded.lungs is None:
         levels = graph.model_input(film, loaded.image, reference_histogram=loaded.reference)
         return Seen(levels, tf.constant(OK), tf.cast(whole, tf.float32), tf.constant(NONE))
-    small = fractions(graph.model_input(film, loaded.lungs.image))
-    shares = lungs(small[tf.newaxis])[0][0]
+    small = graph.model_input(film, loaded.lungs.image)
+    shares = lungs(fractions(small)[tf.newaxis])[0][0]
     region = graph.lung_region(shares)
     region = tf.ensure_shape(region, (loaded.lungs.image.size, loaded.lungs.image.size))
     box, found = graph.lung_box(region, loaded.image.lung_margin)
     levels = graph.model_input(film, loaded.image, box, region, loaded.reference)
     used = whole if loaded.image.lungs == "mask_whole" else box
-    return Seen(levels, tf.where(found, OK, NO_LUNGS), tf.cast(used, tf.float32), mask_score(region, shares))
+    score = mask_score(region, shares, small[..., 0] if judged(loaded.lungs.image) else None)
+    return Seen(levels, tf.where(found, OK, NO_LUNGS), tf.cast(used, tf.float32), score)

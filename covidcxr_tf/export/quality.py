@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from covidcxr_tf.lungs import masks
+from covidcxr_tf.imaging.graph_levels import divide
+from covidcxr_tf.lungs import masks, posture
 
 
-def mask_score(region: tf.Tensor, probabilities: tf.Tensor | None = None) -> tf.Tensor:
+def mask_score(region: tf.Tensor, probabilities: tf.Tensor | None = None, levels: tf.Tensor | None = None) -> tf.Tensor:
     """Return the score of a lung region, float32 [], in [0, 1]; that of `masks.mask_quality`, rounded to float32.
 
     Parameters
@@ -16,6 +17,8 @@ def mask_score(region: tf.Tensor, probabilities: tf.Tensor | None = None) -> tf.
         Static shape, fewer than 2**24 pixels.
     probabilities : float32 [h, w], optional
         The network's, which its certainty is taken from.
+    levels : uint8 [h, w], optional
+        The film as the network saw it, which its posture is taken from.
     """
     rows, columns = region.shape
     inside = tf.cast(region, tf.float64)
@@ -27,6 +30,8 @@ def mask_score(region: tf.Tensor, probabilities: tf.Tensor | None = None) -> tf.
     score = usual_area * _components_mark(region) * symmetry * border
     if probabilities is not None:
         score *= _rising(expected_dice(probabilities), masks.CERTAINTY_LIMIT, masks.CERTAINTY_USUAL)
+    if levels is not None:
+        score *= _posture_mark(region, levels)
     return tf.where(area > 0, tf.cast(score, tf.float32), 0.0)
 
 
@@ -35,6 +40,53 @@ def expected_dice(probabilities: tf.Tensor) -> tf.Tensor:
     shares = tf.cast(probabilities, tf.float64)
     inside = tf.cast(shares > 0.5, tf.float64)
     return tf.math.divide_no_nan(2 * tf.reduce_sum(shares * inside), tf.reduce_sum(shares) + tf.reduce_sum(inside))
+
+
+def measured_posture(region: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    """Return polarity, side by side and brighter below, float64 [3]; twin of `posture.posture`, 0 without a pixel."""
+    inside = region > 0
+    between = _between_in_rows(inside)
+    above = tf.transpose(_between_in_rows(tf.transpose(inside)))
+    counts = [tf.math.count_nonzero(one) for one in (between, above)]
+    occupied = tf.cast(tf.reduce_any(inside, axis=1), tf.int32)
+    length = region.shape[0]
+    top, bottom = tf.argmax(occupied), length - tf.argmax(occupied[::-1])
+    third, rows = (bottom - top) // 3, tf.range(length, dtype=tf.int64)[:, tf.newaxis]
+    low = _mean_level(levels, between & (rows >= bottom - third) & (rows < bottom))
+    high = _mean_level(levels, between & (rows >= top) & (rows < top + third))
+    apart, within = _mean_level(levels, between), _mean_level(levels, inside)
+    nothing = tf.constant(0.0, tf.float64)
+    both = tf.cast(tf.maximum(counts[0] + counts[1], 1), tf.float64)
+    return tf.stack(
+        [
+            tf.where(counts[0] > 0, apart - within, nothing),
+            divide(tf.cast(counts[0], tf.float64), both),
+            tf.where((low >= 0) & (high >= 0), low - high, nothing),
+        ]
+    )
+
+
+def _posture_mark(region: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    polarity, beside, below = tf.unstack(measured_posture(region, levels))
+    return (
+        _rising(polarity, posture.POLARITY_LIMIT, posture.POLARITY_USUAL)
+        * _rising(beside, posture.SIDE_BY_SIDE_LIMIT, posture.SIDE_BY_SIDE_USUAL)
+        * _rising(below, posture.BRIGHTER_BELOW_LIMIT, posture.BRIGHTER_BELOW_USUAL)
+    )
+
+
+def _between_in_rows(inside: tf.Tensor) -> tf.Tensor:
+    counted = tf.cast(inside, tf.int32)
+    left, right = (tf.cumsum(counted, axis=1, reverse=way) > 0 for way in (False, True))
+    return left & right & ~inside
+
+
+def _mean_level(levels: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    """Return the mean level over some pixels, float64, or -1 where there are none."""
+    count = tf.math.count_nonzero(where)
+    total = tf.reduce_sum(tf.where(where, tf.cast(levels, tf.int64), tf.constant(0, tf.int64)))
+    mean = divide(tf.cast(total, tf.float64), tf.cast(255 * tf.maximum(count, 1), tf.float64))
+    return tf.where(count > 0, mean, tf.constant(-1.0, tf.float64))
 
 
 def part_areas(region: tf.Tensor) -> tf.Tensor:

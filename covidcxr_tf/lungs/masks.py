@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from covidcxr_tf.lungs import posture as postures
+from covidcxr_tf.lungs.posture import Posture
+
 # A second lung smaller than this share of the first is taken for a speck. Human masks: 0.58 at least; a network that
 # loses most of a white lung comes down to about a quarter.
 SECOND_LUNG_SHARE = 0.15
@@ -43,6 +46,9 @@ MANY_COMPONENTS_MARK = 0.4
 CERTAINTY_USUAL = 0.95
 CERTAINTY_LIMIT = 0.80
 
+#: What a mask without its film is judged by: usual in everything.
+UPRIGHT = Posture(1.0, 1.0, 0.0)
+
 GOOD = 0.75
 DOUBTFUL = 0.35
 
@@ -65,6 +71,8 @@ class MaskQuality:
         Whether a mask pixel lies on the film's outermost row or column.
     expected_dice : float or None
         Dice that the network expects, [0, 1]; None for a mask that comes without probabilities.
+    polarity, side_by_side, brighter_below : float or None
+        See `covidcxr_tf.lungs.posture.Posture`; None for a mask that comes without its film.
     score : float
         Product of the marks of these measures, [0, 1]; 1 is a usual mask.
     verdict : "good", "doubtful" or "poor"
@@ -81,6 +89,9 @@ class MaskQuality:
     verdict: Verdict
     reasons: tuple[str, ...]
     expected_dice: float | None = None
+    polarity: float | None = None
+    side_by_side: float | None = None
+    brighter_below: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON knows them."""
@@ -126,8 +137,12 @@ def expected_dice(probabilities: npt.NDArray[np.float32]) -> float:
     return float(2 * shares[inside].sum() / (shares.sum() + inside.sum())) if inside.any() else 0.0
 
 
-def mask_quality(mask: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32] | None = None) -> MaskQuality:
-    """Return how likely the lung mask is to be right.
+def mask_quality(
+    mask: npt.NDArray[np.uint8],
+    probabilities: npt.NDArray[np.float32] | None = None,
+    standing: Posture | None = None,
+) -> MaskQuality:
+    """Return how likely the lung mask is to be right, and its film to be shown rightly.
 
     Parameters
     ----------
@@ -136,6 +151,8 @@ def mask_quality(mask: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.floa
         the lungs' shape is asked.
     probabilities : float32 (h, w), optional
         The network's lung probabilities, of any size.
+    standing : Posture, optional
+        What `posture` says of the film.
 
     Returns
     -------
@@ -145,6 +162,7 @@ def mask_quality(mask: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.floa
     if not len(areas):
         certainty = None if probabilities is None else expected_dice(probabilities)
         return MaskQuality(0.0, 0, 0.0, False, 0.0, "poor", ("no lung pixel",), certainty)
+    stands = standing or UPRIGHT
     area = float(inside.mean())
     components = int(np.count_nonzero(areas >= COMPONENT_SHARE * areas.sum()))
     symmetry = _symmetry(inside)
@@ -156,6 +174,9 @@ def mask_quality(mask: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.floa
         _rising(symmetry, SYMMETRY_LIMIT, SYMMETRY_USUAL),
         _rising(-border, -BORDER_LIMIT, -BORDER_USUAL),
         _rising(certainty, CERTAINTY_LIMIT, CERTAINTY_USUAL),
+        _rising(stands.polarity, postures.POLARITY_LIMIT, postures.POLARITY_USUAL),
+        _rising(stands.side_by_side, postures.SIDE_BY_SIDE_LIMIT, postures.SIDE_BY_SIDE_USUAL),
+        _rising(stands.brighter_below, postures.BRIGHTER_BELOW_LIMIT, postures.BRIGHTER_BELOW_USUAL),
     )
     sentences = (
         f"area {area:.0%} of the film; usual {AREA_USUAL[0]:.0%} to {AREA_USUAL[1]:.0%}",
@@ -163,12 +184,18 @@ def mask_quality(mask: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.floa
         f"one half of the film has {symmetry:.0%} of the other's lung area; usual at least {SYMMETRY_USUAL:.0%}",
         f"{border:.0%} of the film's border lie in the mask; usual at most {BORDER_USUAL:.0%}",
         f"the network expects {certainty:.0%} overlap with the truth; usual at least {CERTAINTY_USUAL:.0%}",
+        f"between the lungs the film is {stands.polarity:+.0%} brighter than in them; usual at least "
+        f"{postures.POLARITY_USUAL:+.0%}: it may be inverted",
+        f"{stands.side_by_side:.0%} of what lies between the lungs lies beside them; usual at least "
+        f"{postures.SIDE_BY_SIDE_USUAL:.0%}: the film may lie on its side, or stand on its head",
+        f"between the lungs the film is {stands.brighter_below:+.0%} brighter below than above; usual at least "
+        f"{postures.BRIGHTER_BELOW_USUAL:+.0%}: it may stand on its head",
     )
     score = float(np.prod(marks))
     verdict: Verdict = "good" if score >= GOOD else "doubtful" if score >= DOUBTFUL else "poor"
     reasons = tuple(sentence for sentence, mark in zip(sentences, marks) if mark < 1)
     known = None if probabilities is None else certainty
-    return MaskQuality(area, components, symmetry, border > 0, score, verdict, reasons, known)
+    return MaskQuality(area, components, symmetry, border > 0, score, verdict, reasons, known, *(standing or ()))
 
 
 def _parts(

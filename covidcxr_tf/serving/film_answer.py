@@ -45,7 +45,8 @@ WARNINGS: dict[str, str] = {
         "do not rely on this answer. It may not be a frontal chest film."
     ),
     "lungs_doubtful": (
-        "The lungs were found only in part or in an odd shape: the model may have looked at the wrong place."
+        "The lungs were found only in part or in an odd shape, or the film is inverted or turned: "
+        "the model may have looked at the wrong place."
     ),
     "not_a_chest_film": (
         "This is probably not a chest film like those the model was trained on: do not rely on this answer."

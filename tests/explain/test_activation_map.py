@@ -15,6 +15,9 @@ from covidcxr_tf.explain.activation_map import activation
 from covidcxr_tf.explain.files import as_document
 from covidcxr_tf.explain.film import explain_film, heat_on_film
 from covidcxr_tf.explain.overlay import subtitle
+from covidcxr_tf.lung_finder import Look
+from covidcxr_tf.lungs.masks import mask_quality
+from covidcxr_tf.lungs.region import lung_region
 
 LEFT = np.array([[1, 0]], np.uint8)  # the left half of a film
 
@@ -63,7 +66,8 @@ def test_a_model_without_lungs_is_shown_those_of_the_shipped_network(
     stand_in: Any, film: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = cv2.resize(LEFT, (256, 256), interpolation=cv2.INTER_NEAREST).astype(np.float32)
-    finder = SimpleNamespace(probabilities=lambda film: shares, name="lung_unet")
+    region = lung_region(shares)
+    finder = SimpleNamespace(look=lambda film: Look(region, mask_quality(region), None), name="lung_unet")
     monkeypatch.setattr("covidcxr_tf.explain.film.find_shipped", lambda name: Path(name))
     monkeypatch.setattr("covidcxr_tf.explain.film._lung_finder", lambda path: finder)
     found = explain_film(stand_in(), film, "activation")

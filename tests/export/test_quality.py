@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from covidcxr_tf.export.quality import expected_dice, mask_score, part_areas
+from covidcxr_tf.export.quality import expected_dice, mask_score, measured_posture, part_areas
 from covidcxr_tf.lungs import masks
 from covidcxr_tf.lungs.masks import mask_quality
+from covidcxr_tf.lungs.posture import posture
 
 
 def blobs(seed: int, side: int) -> np.ndarray:
@@ -58,3 +59,20 @@ def test_certainty_is_that_of_numpy() -> None:
         found = mask_score(tf.constant(region), tf.constant(shares)).numpy()
         assert found == pytest.approx(mask_quality(region, shares).score, rel=1e-6)
     assert expected_dice(tf.zeros((4, 4))).numpy() == 0
+
+
+def test_posture_is_that_of_numpy() -> None:
+    twin = tf.function(measured_posture, autograph=False)
+    random = np.random.default_rng(3)
+    scores = set()
+    for seed in range(30):
+        region = blobs(seed, 40)
+        levels = ndimage.gaussian_filter(random.integers(0, 256, (40, 40)), 2).astype(np.uint8)
+        expected = posture(region, levels)
+        np.testing.assert_allclose(twin(tf.constant(region), tf.constant(levels)).numpy(), expected, atol=1e-15)
+        found = mask_score(tf.constant(region), None, tf.constant(levels)).numpy()
+        assert found == pytest.approx(mask_quality(region, None, expected).score, rel=1e-6, abs=1e-12)
+        scores.add(float(found))
+    assert len(scores) > 3
+    for region in (np.zeros((9, 9), np.uint8), np.ones((9, 9), np.uint8)):
+        assert not twin(tf.constant(region), tf.zeros((9, 9), tf.uint8)).numpy().any()
