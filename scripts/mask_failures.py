@@ -2,7 +2,7 @@
 
     python scripts/mask_failures.py --data lungs.csv --root lungs --out failures.csv
 
-Each film of the validation and test patients is shown as it is and in seven spoilt ways. A failure is a Dice below
+Each film of the validation and test patients is shown as it is and in nine spoilt ways. A failure is a Dice below
 0.85; the area is that of the quality score for failures against the rest: whole, without its marks for films that are
 shown wrongly (an inverted film may well have a good mask), and of the Dice that the network expects alone.
 """
@@ -65,7 +65,8 @@ def main(data: str, root: str | None, model: str, seed: int, out: Path | None) -
     if out:
         write_text(out, table.to_csv(index=False))
     failed = (table["dice"] < FAILED).to_numpy()
-    click.echo(table.groupby("way")[["dice", "score", "expected_dice"]].mean().round(3).to_string())
+    table["good"] = table["verdict"] == "good"
+    click.echo(table.groupby("way")[["dice", "score", "expected_dice", "good"]].mean().round(3).to_string())
     click.echo(f"failures (Dice < {FAILED}): {failed.sum()} of {len(table)}")
     for name in ("score", "mask_score", "expected_dice"):
         click.echo(f"AUC of {name} for them: {areas(-table[name].to_numpy(np.float64), failed)[0]:.3f}")
@@ -91,6 +92,8 @@ def spoilt(film: Any, mask: Any, random: Any) -> Iterator[tuple[str, Any, Any]]:
     yield "noise", np.clip(noisy, 0, 1).astype(np.float32), mask
     yield "flat", (0.5 + (film - 0.5) * random.uniform(0.02, 0.2)).astype(np.float32), mask
     yield "inverted", 1 - film, mask
+    yield "on its left", np.rot90(film).copy(), np.rot90(mask).copy()
+    yield "on its head", film[::-1].copy(), mask[::-1].copy()
     turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), float(random.choice([-1, 1]) * random.uniform(30, 90)), 1)
     turned = cv2.warpAffine(mask, turn, (columns, rows), flags=cv2.INTER_NEAREST)
     yield "turned 30 to 90 degrees", cv2.warpAffine(film, turn, (columns, rows)), turned
