@@ -17,7 +17,6 @@ from pydicom.data import get_testdata_file
 
 from covidcxr_tf.data.film import make_film
 from covidcxr_tf.errors import ImageError
-from covidcxr_tf.gate import Gate, fit_gate
 from covidcxr_tf.imaging.dicom import read_dicom
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.resize import resize
@@ -49,42 +48,37 @@ class Judged(NamedTuple):
 Judge = Callable[[np.ndarray], Judged]
 
 
-@pytest.fixture(scope="session")
-def judge() -> Judge:
-    """Return the shipped COVID-CXNet with its own gate, or with one fitted here on synthetic films.
-
-    Not `covid_classifier`: a rounding of the film to 8 bits can move its lung box by a network pixel, and its answer by
-    0.1 on films that it is unsure of (README, "What was measured").
-    """
-    from covidcxr_tf.explain.film import heat_layer
-    from covidcxr_tf.models.features import with_channel_means
+def judge_of(name: str) -> Judge:
+    """Return what a shipped model says of a film, with its own gate."""
     from covidcxr_tf.predict import load_model_for_films
 
-    loaded = load_model_for_films("covid_cxnet")
-    layer = loaded.gate.layer if loaded.gate else heat_layer(loaded)
-    assert layer is not None
-    network = with_channel_means(loaded.model, layer)
-
-    def features(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(network(batch.astype(np.float32) / np.float32(255), training=False)[1])
-
-    def fitted() -> Gate:
-        films = [make_film("normal", seed=seed, size=192).film for seed in range(44)]
-        seen = np.concatenate([features(loaded.film_input(film).array[None]) for film in films])
-        return fit_gate(seen[:22], seen[22:], layer)
-
-    gate = loaded.gate or fitted()
+    loaded = load_model_for_films(name)
+    assert loaded.gate is not None and loaded.lungs is not None
 
     def say(film: np.ndarray) -> Judged:
         assert loaded.lungs is not None
         seen = loaded.film_input(film)
-        batch = seen.array[None]
-        chances = loaded.probabilities(batch.astype(np.float32) / np.float32(255))[0]
+        chances, scores = loaded.answer(seen.array[None].astype(np.float32) / np.float32(255))
+        assert scores is not None
         verdict = seen.quality["verdict"] if seen.quality and not seen.status else "not found"
-        found = loaded.lungs.segment(film).mask
-        return Judged(chances, found, verdict, float(gate.score(features(batch))[0]))
+        return Judged(chances[0], loaded.lungs.segment(film).mask, verdict, float(scores[0]))
 
     return say
+
+
+@pytest.fixture(scope="session")
+def judge() -> Judge:
+    return judge_of("covid_cxnet")
+
+
+@pytest.fixture(scope="session")
+def default() -> Judge:
+    return judge_of("covid_classifier")
+
+
+@pytest.fixture(scope="session", params=["covid_cxnet", "covid_classifier"])
+def either(request: pytest.FixtureRequest) -> Judge:
+    return judge_of(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +167,16 @@ def test_one_film_in_every_dress(dress: str, film: np.ndarray, judge: Judge) -> 
     assert moved < 0.01
 
 
+@pytest.mark.parametrize("dress", DRESSES)
+def test_the_default_classifier_in_every_dress(dress: str, film: np.ndarray, default: Judge) -> None:
+    """It answers to fine detail and to where the lungs' box lies (README, "What was measured"): by how much is told."""
+    bare, found = default(film), default(read_image(DRESSES[dress](film), name=dress))
+    assert (found.verdict, bare.verdict) == ("good", "good")
+    moved = found.differs(bare)
+    if moved >= 0.01:
+        pytest.xfail(f"known: {dress} moves a probability of covid_classifier by {moved:.3f}")
+
+
 def test_other_pixels_give_another_answer(chest: np.ndarray, judge: Judge) -> None:
     """The bound above can fail: what a wrong reader would give lies beyond it."""
     assert judge(1 - chest).differs(judge(chest)) > 0.01
@@ -197,24 +201,30 @@ def test_a_film_that_is_shown_wrongly_is_flagged(way: str, chest: np.ndarray, ju
     assert judge(np.ascontiguousarray(WRONG[way](chest))).flags
 
 
+@pytest.mark.parametrize("way", ["inverted", "on its left", "on its right"])
+def test_inverted_and_sideways_films_are_told_by_their_lungs(way: str, film: np.ndarray, either: Judge) -> None:
+    """Whatever model is asked. Of films on their head a sixth are not (`scripts/mask_failures.py`)."""
+    assert either(np.ascontiguousarray(WRONG[way](film))).verdict in ("poor", "not found")
+
+
 @pytest.mark.parametrize("name", PICTURES)
-def test_other_pictures_are_flagged(name: str, judge: Judge) -> None:
+def test_other_pictures_are_flagged(name: str, either: Judge) -> None:
     found = importlib.util.find_spec("skimage")
     assert found is not None and found.origin is not None
-    assert judge(read_image(Path(found.origin).parent / "data" / f"{name}.png")).flags
+    assert either(read_image(Path(found.origin).parent / "data" / f"{name}.png")).flags
 
 
-def test_a_leg_and_a_slice_are_refused_by_their_headers_and_flagged_without(judge: Judge) -> None:
+def test_a_leg_and_a_slice_are_refused_by_their_headers_and_flagged_without(either: Judge) -> None:
     with pytest.raises(ImageError, match="the film shows EXTREMITY"):
         read_image(_dicom("RG3_UNCR.dcm"))
     with pytest.raises(ImageError, match="modality CT is not radiography"):
         read_image(_dicom("CT_small.dcm"))
     leg = read_dicom(_dicom("RG3_UNCR.dcm"), any_part=True, any_view=True)
-    assert judge(resize(leg, (512, 512))).flags
+    assert either(resize(leg, (512, 512))).flags
     import pydicom
 
     pixels = pydicom.dcmread(_dicom("CT_small.dcm")).pixel_array.astype(np.float32)
-    assert judge((pixels - pixels.min()) / np.ptp(pixels)).flags
+    assert either((pixels - pixels.min()) / np.ptp(pixels)).flags
 
 
 @pytest.mark.parametrize("view", ["LL", "LATERAL", "RL", "LLD", "LAO"])
