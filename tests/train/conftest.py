@@ -49,8 +49,9 @@ def make_hard_job(bright_and_dark: Prepared) -> Callable[..., Job]:
     """
 
     def make(folder: Path, callbacks: tuple = (), identity: dict | None = None, **train: object) -> Job:
-        settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "checkpoint_steps": 3, "reduce_lr_patience": 1}
-        config = TrainConfig(**{**settings, **train})  # type: ignore[arg-type]
+        steps = {"epochs": 3, "batch_size": 8, "checkpoint_steps": 3}
+        rate = {"learning_rate": 0.01, "reduce_lr_patience": 1, "decay": "cosine"}
+        config = TrainConfig(**{**steps, **rate, **train})  # type: ignore[arg-type]
         keras.utils.set_random_seed(0)
         image = keras.Input((SIDE, SIDE, 1))
         seen = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 3)(image))

@@ -46,20 +46,24 @@ class Poison(keras.callbacks.Callback):
             self.model.set_weights([np.full_like(value, np.nan) for value in self.model.get_weights()])
 
 
-def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(make_hard_job: MakeJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("decay", "second", "third"), [("none", 1.0, 1.0), ("cosine", 0.75, 0.25)])
+def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(
+    decay: str, second: float, third: float, make_hard_job: MakeJob, tmp_path: Path
+) -> None:
+    """Halved twice in the second of three epochs, whatever share of the first rate that epoch has; it stays halved."""
     poison = Poison(step=5, times=2)
-    job = make_hard_job(tmp_path / "run", callbacks=(poison,), reduce_lr_patience=0)
+    job = make_hard_job(tmp_path / "run", callbacks=(poison,), reduce_lr_patience=0, decay=decay)
     history = fit(job)
-    assert poison.rates == pytest.approx([0.01, 0.005, 0.0025])
-    assert history["learning_rate"].tolist() == pytest.approx([0.01, 0.0025, 0.0025])
+    assert poison.rates == pytest.approx([0.01 * second, 0.005 * second, 0.0025 * second])
+    assert history["learning_rate"].tolist() == pytest.approx([0.01, 0.0025 * second, 0.0025 * third])
     assert np.isfinite(history["loss"]).all()
     log = (job.run.folder / "train.log").read_text()
-    assert "the loss is nan in epoch 2, step 2" in log and "learning rate of 0.0025" in log
+    assert "the loss is nan in epoch 2, step 2" in log and f"learning rate of {0.0025 * second:.3g}" in log
 
 
 def test_after_three_halvings_it_ends_with_the_films_of_the_batch(make_hard_job: MakeJob, tmp_path: Path) -> None:
     poison = Poison(step=5, times=99)
-    job = make_hard_job(tmp_path / "run", callbacks=(poison,))
+    job = make_hard_job(tmp_path / "run", callbacks=(poison,), decay="none")
     with pytest.raises(RunFailed, match=r"loss is nan in epoch 2, step 2, .* halved 3 times") as failed:
         fit(job)
     assert failed.value.exit_code == 5
