@@ -184,18 +184,22 @@ def mask_quality(
         f"one half of the film has {symmetry:.0%} of the other's lung area; usual at least {SYMMETRY_USUAL:.0%}",
         f"{border:.0%} of the film's border lie in the mask; usual at most {BORDER_USUAL:.0%}",
         f"the network expects {certainty:.0%} overlap with the truth; usual at least {CERTAINTY_USUAL:.0%}",
-        f"between the lungs the film is {stands.polarity:+.0%} brighter than in them; usual at least "
-        f"{postures.POLARITY_USUAL:+.0%}: it may be inverted",
+        f"the film is {_lighter(stands.polarity)} between the lungs than in them; usual at least "
+        f"{_lighter(postures.POLARITY_USUAL)}: it may be inverted",
         f"{stands.side_by_side:.0%} of what lies between the lungs lies beside them; usual at least "
         f"{postures.SIDE_BY_SIDE_USUAL:.0%}: the film may lie on its side, or stand on its head",
-        f"between the lungs the film is {stands.brighter_below:+.0%} brighter below than above; usual at least "
-        f"{postures.BRIGHTER_BELOW_USUAL:+.0%}: it may stand on its head",
+        f"between the lungs the film is {_lighter(stands.brighter_below)} below than above; usual at most "
+        f"{_lighter(postures.BRIGHTER_BELOW_USUAL)}: it may stand on its head",
     )
     score = float(np.prod(marks))
     verdict: Verdict = "good" if score >= GOOD else "doubtful" if score >= DOUBTFUL else "poor"
     reasons = tuple(sentence for sentence, mark in zip(sentences, marks) if mark < 1)
     known = None if probabilities is None else certainty
     return MaskQuality(area, components, symmetry, border > 0, score, verdict, reasons, known, *(standing or ()))
+
+
+def _lighter(difference: float) -> str:
+    return f"{abs(difference):.0%} {'brighter' if difference >= 0 else 'darker'}"
 
 
 def _parts(
