@@ -55,14 +55,14 @@ def test_nothing_between_says_nothing() -> None:
         (
             {"polarity": -0.1},
             "poor",
-            "10% darker between the lungs than in them; usual at least 9% brighter: it may be inv",
+            "10% darker between the lungs than in them; usual at least 9% brighter: it may",
         ),
         ({"polarity": 0.02}, "doubtful", "inverted"),
         ({"side_by_side": 0.5}, "poor", "on its side"),
         (
             {"brighter_below": -0.25},
             "poor",
-            "25% darker below than above; usual at most 12% darker: it may stand on its",
+            "25% darker below than above; usual at most 12% darker: it may stand",
         ),
     ],
 )
