@@ -88,7 +88,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Replace training by a note of the config; the run folder gets a model file and metrics."""
     done: list[Config] = []
 
-    def execute(config: Config, out: Path) -> Outcome:
+    def execute(config: Config, out: Path, **how: object) -> Outcome:
         done.append(config)
         run = RunDir.create(out, config)
         run.model.write_text(f"{config.name} from {Path(config.model.init).parent.name}, {len(done)}")
@@ -355,7 +355,7 @@ def test_a_path_that_fails_on_its_films_stops_no_other(
 ) -> None:
     whole = bench_module.execute
 
-    def execute(config: Config, out: Path) -> Outcome:
+    def execute(config: Config, out: Path, **how: object) -> Outcome:
         if config.name == "densenet121_path_e_phase_2":
             raise SplitError("the split 'validation' is empty")
         return whole(config, out)
