@@ -15,7 +15,7 @@ from covidcxr_tf.evaluate.markers import marker_summary, marker_tests
 from covidcxr_tf.files import plain, write_json, write_text
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.lungs.biomarkers import FRAME, MARKERS, PATCH, PATCHES, lung_markers
-from covidcxr_tf.lungs.masks import mask_quality
+from covidcxr_tf.lungs.masks import MaskQuality, mask_quality
 from covidcxr_tf.progress import Progress
 from covidcxr_tf.report.biomarker_summary import marker_document
 from covidcxr_tf.report.biomarkers import draw_biomarkers
@@ -171,15 +171,17 @@ def _measure(films: pd.DataFrame, row: int, finder: LungFinder | None, masks: Ma
     lung = None if masks == "model" else _mask_of(films, row, "mask_path", film)
     heart = None if masks == "model" else _mask_of(films, row, "heart_mask_path", film)
     origins = [FROM_MANIFEST if mask is not None else "" for mask in (lung, heart)]
+    quality: MaskQuality | None = None
     if finder is not None and masks != "manifest" and (lung is None or (heart is None and finder.finds_heart)):
         found_by = finder.segment(film)
         if lung is None:
-            lung, origins[0] = found_by.mask, finder.name
+            lung, origins[0], quality = found_by.mask, finder.name, found_by.quality
         if heart is None and found_by.heart is not None:
             heart, origins[1] = found_by.heart, finder.name
     if lung is None:
         raise ImageError("no lung mask", where=row_place(films, row, "mask_path"), expected="a mask or a network")
-    quality = mask_quality(lung)
+    if quality is None:  # a mask that people drew
+        quality = mask_quality(lung)
     found = lung_markers(film, lung, heart, gamma=GAMMA, seed=seed)
     return {
         **{name: films.at[row, name] for name in KEPT if name in films},

@@ -16,10 +16,12 @@ from covidcxr_tf.data.manifest import film_path, load_manifest
 from covidcxr_tf.errors import DataError, ImageError, ManifestError
 from covidcxr_tf.imaging.reading import read_image, read_mask
 from covidcxr_tf.lungs.biomarkers import MARKERS, lung_markers
+from covidcxr_tf.lungs.masks import mask_quality
+from covidcxr_tf.lungs.posture import Posture
 
 
 class Finder:
-    """Finds two fixed lungs in any film, and a heart if told so."""
+    """Finds two fixed lungs in any film, and a heart if told so; takes every film for inverted."""
 
     name = "fixed"
 
@@ -32,7 +34,8 @@ class Finder:
         mask, heart = np.zeros(film.shape, np.uint8), np.zeros(film.shape, np.uint8)
         mask[20:80, 10:40] = mask[20:80, 56:86] = 1
         heart[50:70, 40:60] = 1
-        return SimpleNamespace(mask=mask, heart=heart if self.finds_heart else None)
+        quality = mask_quality(mask, None, Posture(-0.2, 1.0, 0.0))
+        return SimpleNamespace(mask=mask, heart=heart if self.finds_heart else None, quality=quality)
 
     def identity(self) -> dict[str, str]:
         return {"name": self.name, "sha256": "0"}
@@ -73,6 +76,8 @@ def test_auto_asks_the_network_where_the_manifest_has_no_mask(films: pd.DataFram
     assert table["lung_mask_from"].tolist() == ["manifest", "fixed", "manifest", "fixed", "manifest", "manifest"]
     assert table["heart_mask_from"].tolist() == ["manifest", "", "", "manifest", "manifest", "manifest"]
     assert finder.calls == 2
+    # Drawn masks are judged by their shape, the network's by what it says of the film too.
+    assert table["lung_verdict"].tolist() == ["good", "poor", "good", "poor", "good", "good"]
     assert table["cardiothoracic_ratio"].isna().tolist() == [False, True, True, False, False, False]
     assert table.loc[1, "undefined"] == "cardiothoracic_ratio: no heart mask"
     assert table.loc[1, "lung_area"] == 2 * 60 * 30 / 96**2

@@ -6,6 +6,7 @@ checkpoint on the test set), logits with softmax also for two classes unless ``c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -40,17 +41,23 @@ def level_configs(config: Config) -> dict[str, Config]:
 
 
 def execute_levels(
-    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+    config: Config,
+    out: str | Path,
+    *,
+    devices: str = "all",
+    skip_bad: int = 0,
+    resume: bool = False,
+    derived: Sequence[str] = (),
 ) -> Outcome:
     """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5).
 
-    With `resume`, a level that is finished is not trained again.
+    With `resume`, a level that is finished is not trained again; keys of the config in `derived` may then differ.
     """
     from covidcxr_tf.recipes.execute import execute  # which calls this function for hierarchical configs
 
     manifest = open_manifest(config)
     levels = level_configs(config)
-    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
+    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
     run.write_split(manifest)
     split = run.folder / "split_manifest.csv"
     # Levels see the original labels, the same patients in the same splits.

@@ -101,13 +101,13 @@ def _execute(
 ) -> Outcome:
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
-        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
+        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
     if hasattr(recipe, "check"):
         recipe.check(config)
     if config.run_phases:
-        return execute_phases(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
+        return execute_phases(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
     if config.data.folds:
-        return execute_folds(config, out, devices=devices, skip_bad=skip_bad, resume=resume)
+        return execute_folds(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
     if resume:  # a config that has changed is told before hours of preparing its films
         RunDir(out).check_config(config, derived)
     sets = build_datasets(config, skip_bad=skip_bad)

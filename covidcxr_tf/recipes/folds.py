@@ -7,6 +7,7 @@ epoch and the cut-off; the rest trains. The films are prepared once for all fold
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,11 +30,17 @@ def fold_split(folds: pd.Series, number: int, count: int) -> pd.Series:
 
 
 def execute_folds(
-    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+    config: Config,
+    out: str | Path,
+    *,
+    devices: str = "all",
+    skip_bad: int = 0,
+    resume: bool = False,
+    derived: Sequence[str] = (),
 ) -> Outcome:
     """Train one network a fold and return the pooled judgement, with the fold-wise one in ``folds``.
 
-    With `resume`, folds that are finished are not trained again.
+    With `resume`, folds that are finished are not trained again; keys of the config in `derived` may then differ.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def execute_folds(
 
     manifest = open_manifest(config)
     prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
-    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
+    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
     attributes = manifest.attrs
     count = config.data.folds
     for number in range(1, count + 1):
@@ -52,7 +59,7 @@ def execute_folds(
         films.attrs = attributes
         groups = {part: tuple(sorted(set(films["fold"][films["split"] == part]))) for part in PARTS}
         sets = assemble(config, dataclasses.replace(prepared, manifest=films), lungs, groups)
-        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices, resume=resume)
+        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices, resume=resume, derived=derived)
     if not connect(devices).is_chief:
         return Outcome(run, {})
     tables = read_folds(run.folder)

@@ -7,6 +7,7 @@ phase's result, which is what was asked for.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,18 @@ def phase_configs(config: Config) -> dict[str, Config]:
 
 
 def execute_phases(
-    config: Config, out: str | Path, *, devices: str = "all", skip_bad: int = 0, resume: bool = False
+    config: Config,
+    out: str | Path,
+    *,
+    devices: str = "all",
+    skip_bad: int = 0,
+    resume: bool = False,
+    derived: Sequence[str] = (),
 ) -> Outcome:
     """Train the phases of a config and return the last one's judgement, with those of the others inside.
 
     One split by patient holds for all phases: a test patient of one is in no other's training films. With `resume`,
-    phases that are finished are not trained again.
+    phases that are finished are not trained again; keys of the config in `derived` may then differ.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def execute_phases(
     from covidcxr_tf.recipes.execute import execute  # which calls this function
 
     phases = phase_configs(config)
-    run = RunDir.reopen(out, config) if resume else RunDir.create(out, config)
+    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
     shared = _one_split(config, run.folder / "split_manifest.csv")
     weights, metrics, outcome = config.model.init, {}, None
     for name, phase in phases.items():

@@ -17,7 +17,13 @@ from covidcxr_tf.files import write_text
 #: Entries that change nothing of what a run does: how often it is saved, and what a config says about itself.
 NO_EFFECT = ("train.checkpoint_steps", "train.steps_per_execution", "source", "smoke")
 #: Entries that came later, with what was done before they were there: runs that began without them can be resumed.
-LATER = {"train.lr_scaling": "none", "train.base_batch_size": 0, "train.accumulate_steps": 1}
+LATER = {
+    "train.lr_scaling": "none",
+    "train.base_batch_size": 0,
+    "train.accumulate_steps": 1,
+    "train.decay": "none",
+    "model.low_pass": 0,
+}
 #: Places that a run of several parts gives its parts. They move with its folder; what lies there is compared.
 PLACES = ("data.manifest", "data.root", "model.init")
 REMEDY = "resume with what the run began with, or begin a new one with another --out"
@@ -58,11 +64,11 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
     """Yield dotted key, old and new value; ``classes`` as a whole, as its order counts."""
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key), new.get(key)
-        if key == "classes" and before is not None and after is not None:
-            if list(before.items()) != list(after.items()):
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            if key != "classes":
+                yield from _differences(before, after, f"{prefix}{key}.")
+            elif list(before.items()) != list(after.items()):
                 yield prefix + key, before, after
-        elif isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(before, after, f"{prefix}{key}.")
         elif before != after:
             yield prefix + key, before, after
 

@@ -181,13 +181,40 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
     pd.testing.assert_series_equal(pd.read_csv(outcome.run.history)["loss"], pd.read_csv(whole.run.history)["loss"])
 
 
+def test_an_interrupted_run_of_folds_goes_on_after_it_was_moved(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    changes = ["image.lungs=none", "train.epochs=2", "data.folds=3"]
+    make = partial(make, settings=TINY[:2] + TINY[3:])
+    interrupt(make, monkeypatch, changes)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    outcome = make(out=tmp_path / "moved").train("base", "one", changes)
+    assert "run one: was interrupted, goes on" in capsys.readouterr().err
+    assert "resumed in epoch 2" in (outcome.run.folder / "fold_1" / "train.log").read_text()
+
+
+def test_an_interrupted_run_whose_config_is_torn_is_begun_anew(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["image.lungs=none", "train.epochs=2"]
+    make = partial(make, settings=TINY[:2] + TINY[3:])
+    interrupt(make, monkeypatch, changes)
+    config = make().out / "runs" / "one" / "config.toml"
+    config.write_text(config.read_text()[:40])
+    make().train("base", "one", changes)
+    assert "damaged: begun anew" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_of_another_config_is_begun_anew(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make = partial(make, settings=TINY[:2] + TINY[3:])
     interrupt(make, monkeypatch, ["image.lungs=none", "train.epochs=2"])
     outcome = make().train("base", "one", ["image.lungs=none", "train.epochs=1", "train.learning_rate=0.25"])
-    assert "run one: was interrupted with another config or films, begun anew" in capsys.readouterr().err
+    assert (
+        "run one: was interrupted, and is of another config or other films or damaged: begun anew"
+        in capsys.readouterr().err
+    )
     assert pd.read_csv(outcome.run.history)["learning_rate"].tolist() == [0.25]
 
 

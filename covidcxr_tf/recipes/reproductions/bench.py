@@ -21,16 +21,13 @@ import pandas as pd
 from covidcxr_tf.config import Config, check_override, list_configs, load_config
 from covidcxr_tf.data.manifest import write_manifest
 from covidcxr_tf.data.splits import with_split
-from covidcxr_tf.errors import ManifestError, UsageError
+from covidcxr_tf.errors import ConfigError, ManifestError, UsageError
 from covidcxr_tf.files import write_json
 from covidcxr_tf.recipes.execute import execute
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.reproductions.finished import FINISHED, is_of, read_finished, run_identity
 from covidcxr_tf.train.run_dir import RunDir, free_folder
-
-#: Keys that may differ from those that an interrupted run began with: it may have been moved. What lies there is the
-#: same, by `run_identity`.
-PLACES = ("data.manifest", "data.root", "model.init", "train.checkpoint_steps")
+from covidcxr_tf.train.sameness import PLACES
 
 
 @dataclass(frozen=True)
@@ -163,12 +160,14 @@ class Bench:
             print(f"run {name}: finished before, read again", file=sys.stderr)
             return Outcome(RunDir(folder), json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
         begun = folder.with_name(f"{folder.name}.begun.json")
-        goes_on = folder.exists() and read_finished(folder) is None and _read(begun) == identity
+        unfinished = folder.exists() and read_finished(folder) is None
+        goes_on = unfinished and _read(begun) == identity and _began_as(folder, wanted)
         if goes_on:
             print(f"run {name}: was interrupted, goes on", file=sys.stderr)
         else:
             _clear(folder, name)
             write_json(begun, identity)
+        # It may have been moved; what lies at its places is the same, by `run_identity`.
         outcome = execute(wanted, folder, resume=goes_on, derived=PLACES)
         write_json(folder / FINISHED, identity)
         begun.unlink()
@@ -225,6 +224,15 @@ def _read(path: Path) -> object:
         return None
 
 
+def _began_as(folder: Path, config: Config) -> bool:
+    """Return whether an interrupted run began with a config, or had none yet; False too where it cannot be read."""
+    try:
+        RunDir(folder).check_config(config, PLACES)
+    except ConfigError:
+        return False
+    return True
+
+
 def _clear(folder: Path, name: str) -> None:
     if read_finished(folder) is not None:
         kept = free_folder(folder.with_name(f"{folder.name}_before"))
@@ -234,4 +242,7 @@ def _clear(folder: Path, name: str) -> None:
         print(f"run {name}: config or films have changed; the old run is now {kept.name}", file=sys.stderr)
     elif folder.exists():
         shutil.rmtree(folder)
-        print(f"run {name}: was interrupted with another config or films, begun anew", file=sys.stderr)
+        print(
+            f"run {name}: was interrupted, and is of another config or other films or damaged: begun anew",
+            file=sys.stderr,
+        )
