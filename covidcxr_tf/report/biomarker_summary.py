@@ -93,15 +93,17 @@ def caveats(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
             lines.append(f"{kind} masks of different makers in different proportions by class: makers draw differently")
     doubtful = int((table["lung_verdict"] != "good").sum())
     if doubtful:
-        lines.append(f"{doubtful} of {len(table)} lung masks are doubtful or poor by their shape")
+        lines.append(f"{doubtful} of {len(table)} lung masks are doubtful or poor")
     missing = int(table["cardiothoracic_ratio"].isna().sum())
     if missing:
         lines.append(
             f"{missing} of {len(table)} films have no cardiothoracic ratio: it needs a heart mask and both lungs"
         )
-    both = int(tests.loc[tests["scope"] == ALL, "patients_in_both"].max() or 0) if len(tests) else 0
-    if both:
-        lines.append(f"up to {both} patients stand in both of two classes; the tests take them for different people")
+    both = tests.loc[tests["scope"] == ALL, "patients_in_both"].max() if len(tests) else 0
+    if both > 0:  # of one class alone nothing is tested, and it is no number
+        lines.append(
+            f"up to {int(both)} patients stand in both of two classes; the tests take them for different people"
+        )
     lines.append(
         "equalisation spreads the levels of the whole film: borders, collimation and lettering move the lungs' level"
     )

@@ -114,6 +114,14 @@ def test_nothing_to_say_against_it_leaves_the_one_about_equalisation() -> None:
     assert [line.split()[0] for line in caveats(table, marker_tests(table, NAMES))] == ["equalisation"]
 
 
+def test_one_class_alone_has_no_patients_in_both() -> None:
+    table = markers().query("label == 'normal'").assign(source="a")
+    assert [line.split()[0] for line in caveats(table, marker_tests(table, NAMES))] == ["equalisation"]
+    # With two makers' films one class is tested between them, and no pair of classes is there.
+    table = markers(patients=24).query("label == 'normal'")
+    assert not [line for line in caveats(table, marker_tests(table, NAMES)) if "stand in both" in line]
+
+
 def test_patients_in_two_classes_are_told() -> None:
     table = markers()
     table.loc[12, "patient_id"] = "covid190"
