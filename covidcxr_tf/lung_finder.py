@@ -74,13 +74,10 @@ class Look(NamedTuple):
     region : uint8 (size, size), 0 or 1
     quality : MaskQuality
         Of the region.
-    posture : Posture or None
-        None without a lung pixel, or from a network whose films the measures were not made for.
     """
 
     region: np.ndarray
     quality: MaskQuality
-    posture: Posture | None
 
 
 class LungFinder:
@@ -156,22 +153,24 @@ class LungFinder:
     def look(self, film: np.ndarray) -> Look:
         """Return the region that a classifier crops to, and how likely it is to be right."""
         levels = model_input(film, self.image)
-        return self._looked(levels, self._lung_shares(self._shares(levels)))
+        probabilities = self._lung_shares(self._shares(levels))
+        region = lung_region(probabilities)
+        return Look(region, mask_quality(region, probabilities, self._posture(region, levels)))
 
     def segment(self, film: np.ndarray) -> Segmentation:
         """Return mask, region, quality and, where the network knows it, anatomy for a film float32 (H, W) in [0, 1]."""
         levels = model_input(film, self.image)
         shares = self._shares(levels)
         probabilities = self._lung_shares(shares)
-        seen = self._looked(levels, probabilities)
+        region = lung_region(probabilities)
         if self.finds_heart:
             anatomy = _clean_anatomy(_enlarged(shares, film.shape))
             mask = (anatomy >= LEFT_LUNG).astype(np.uint8)
         else:
             anatomy = None
             mask = clean_mask((resize(probabilities, (film.shape[0], film.shape[1])) > 0.5).astype(np.uint8))
-        quality = mask_quality(mask, probabilities, seen.posture)
-        return Segmentation(mask, seen.region, probabilities, quality, anatomy)
+        quality = mask_quality(mask, probabilities, self._posture(region, levels))
+        return Segmentation(mask, region, probabilities, quality, anatomy)
 
     def anatomy(self, film: np.ndarray) -> np.ndarray:
         """Return the number in `covidcxr_tf.lungs.anatomy.CLASSES` of each pixel of a film float32 (H, W) in [0, 1].
@@ -195,11 +194,9 @@ class LungFinder:
         """Return the probability of each channel, float32 (size, size, channels)."""
         return self._call(levels[None].astype(np.float32) / np.float32(255)).numpy()[0]
 
-    def _looked(self, levels: np.ndarray, probabilities: np.ndarray) -> Look:
-        region = lung_region(probabilities)
-        known = judged(self.image) and bool(region.any())
-        standing = posture(region, levels[..., 0]) if known else None
-        return Look(region, mask_quality(region, probabilities, standing), standing)
+    def _posture(self, region: np.ndarray, levels: np.ndarray) -> Posture | None:
+        """Return None without a lung pixel, or for a network whose films the measures were not made for."""
+        return posture(region, levels[..., 0]) if judged(self.image) and region.any() else None
 
     def _lung_shares(self, shares: np.ndarray) -> np.ndarray:
         return shares[..., LEFT_LUNG] + shares[..., RIGHT_LUNG] if self.finds_heart else shares[..., 0]
