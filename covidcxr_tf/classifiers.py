@@ -17,7 +17,7 @@ from covidcxr_tf.errors import WeightsError
 from covidcxr_tf.gate import Gate
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lung_finder import LungFinder, model_file
-from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.lungs.region import box_around
 from covidcxr_tf.models.features import with_channel_means
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import shipped_versions
@@ -142,7 +142,7 @@ class LoadedModel:
         if self.lungs is not None:
             seen = self.lungs.look(film)
             region = seen.region
-            box = lung_box(region, self.image.lung_margin)
+            box = box_around(region, seen.probabilities, self.image.lung_edges, self.image.lung_margin)
             quality = seen.quality.as_dict()
         status = NO_LUNGS if self.lungs is not None and box is None else OK
         if self.image.lungs == "mask_whole":

@@ -12,13 +12,15 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from covidcxr_tf.catalog import ARCHS, RECIPES, nearest
 from covidcxr_tf.errors import ConfigError
 
+#: Standard deviation of noise on [0, 1].
+Deviation = Annotated[float, Field(ge=0, le=0.5)]
 Channel = Literal["raw", "clahe", "beasf", "equalize", "universal"]
 
 
@@ -53,11 +55,16 @@ class ImageConfig(_Table):
     gamma: float = Field(1.5, gt=0)  # BEASF slope
     clip_limit: float = Field(2.0, gt=0)  # CLAHE
     tiles: int = Field(8, ge=1, le=64)  # CLAHE, tiles x tiles
+    # CLAHE, of the clipped pixels; even: the same share to every level, so a film's file format moves little
+    redistribution: Literal["opencv", "even"] = "opencv"
     compat: Literal["ours", "authors"] = "ours"  # BEASF reading
     universal_gamma: float = Field(0.5, gt=0)  # after equalisation, channel "universal" (Oh 2020, II.C)
     # crop: to the lung box; mask: outside black, then crop; mask_whole: outside black, the frame stays the film's
     lungs: Literal["none", "crop", "mask", "mask_whole"] = "crop"
     lung_margin: float = Field(0.05, ge=0, le=0.5)  # share of the lung box's height and width, each side
+    # region: the outermost pixels of the lungs; mass: all but a thousandth of the lungs beyond each side, in parts of a
+    # pixel, so a film's file format moves the crop little
+    lung_edges: Literal["region", "mass"] = "region"
     lung_model: str = "lung_unet"
     histogram_reference: str = ""  # a film whose histogram every film is matched to; empty: none
 
@@ -96,7 +103,8 @@ class AugmentConfig(_Table):
     brightness: tuple[float, float] = (1.0, 1.0)  # factor
     contrast: tuple[float, float] = (1.0, 1.0)  # factor around the mean
     gamma: tuple[float, float] = (1.0, 1.0)
-    noise: float = Field(0.0, ge=0, le=0.5)  # standard deviation, of [0, 1]
+    # standard deviation, of [0, 1]; two: one between them is drawn for each film
+    noise: Deviation | tuple[Deviation, Deviation] = 0.0
     invert: float = Field(0.0, ge=0, le=1)  # probability
     opacity: float = Field(0.0, ge=0, le=1)  # smooth white patches, up to this share of what is left to white
     tubes: int = Field(0, ge=0, le=8)  # bright curved lines, at most

@@ -74,10 +74,13 @@ class Look(NamedTuple):
     region : uint8 (size, size), 0 or 1
     quality : MaskQuality
         Of the region.
+    probabilities : float32 (size, size), [0, 1]
+        What the region was made of.
     """
 
     region: np.ndarray
     quality: MaskQuality
+    probabilities: np.ndarray
 
 
 class LungFinder:
@@ -155,7 +158,7 @@ class LungFinder:
         levels = model_input(film, self.image)
         probabilities = self._lung_shares(self._shares(levels))
         region = lung_region(probabilities)
-        return Look(region, mask_quality(region, probabilities, self._posture(region, levels)))
+        return Look(region, mask_quality(region, probabilities, self._posture(region, levels)), probabilities)
 
     def segment(self, film: np.ndarray) -> Segmentation:
         """Return mask, region, quality and, where the network knows it, anatomy for a film float32 (H, W) in [0, 1]."""

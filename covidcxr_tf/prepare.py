@@ -31,7 +31,7 @@ from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.resize import resize
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.drawn_masks import check_classes, drawn_mask, small_mask
-from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.lungs.region import box_around, lung_region
 from covidcxr_tf.parallel import in_order
 from covidcxr_tf.progress import Progress
 from covidcxr_tf.shards import Bad, Finished, Workshop, take_place, write_shards, written
@@ -96,8 +96,8 @@ def prepare(
     *,
     masks: bool = False,
     mask_classes: Sequence[str] = (),
-    regions: Callable[[np.ndarray], np.ndarray | None] | None = None,
-    regions_key: str = "",
+    lungs: Callable[[np.ndarray], np.ndarray] | None = None,
+    lungs_key: str = "",
     group_by: str = "split",
     out: Path | None = None,
     skip_bad: int = 0,
@@ -115,14 +115,14 @@ def prepare(
     mask_classes : sequence of str
         Empty, or `covidcxr_tf.lungs.anatomy.CLASSES`: masks then hold the number of each pixel's class, from the masks
         of lungs and heart.
-    regions : callable, optional
-        Film -> lung region (uint8, any resolution) or None; needed where ``image.lungs`` is not ``none``.
-    regions_key : str
-        Identity (hash) of whatever finds the regions; part of the cache key.
+    lungs : callable, optional
+        Film -> probability of lung, float32 of any resolution; needed where ``image.lungs`` is not ``none``.
+    lungs_key : str
+        Identity (hash) of whatever finds the lungs; part of the cache key.
     group_by : str
         Column whose values become groups of shards.
     out : Path, optional
-        Folder to write to; by default the cache, under the key of config, films and regions.
+        Folder to write to; by default the cache, under the key of config, films and lung network.
     skip_bad : int
         So many unreadable films are set aside in ``quarantine.csv``; one more is an error.
 
@@ -131,15 +131,15 @@ def prepare(
     ImageError
         For an unreadable film beyond `skip_bad`.
     DataError
-        If nothing is left, or lungs are wanted and no `regions` given.
+        If nothing is left, or lungs are wanted and no `lungs` given.
     ConfigError
         If `mask_classes` are others than heart and lungs.
     """
     check_classes(mask_classes)
-    if image.lungs != "none" and regions is None:
+    if image.lungs != "none" and lungs is None:
         raise DataError("the config wants lungs, but there is nothing to find them with", expected="a lung model")
     reference = reference_histogram(image)
-    key = _key(manifest, image, masks, mask_classes, regions_key, group_by, reference)
+    key = _key(manifest, image, masks, mask_classes, lungs_key, group_by, reference)
     folder = (out if out is not None else cache_folder() / "prepared" / key[:24]).resolve()
     workshop = Workshop(folder, key)
     found = _open(folder, key, manifest, group_by)
@@ -151,7 +151,7 @@ def prepare(
 
     def work(row: int) -> tuple[int, bytes, bytes] | tuple[int, ImageError]:
         try:
-            return _one_film(manifest, row, image, masks, mask_classes, regions, reference)
+            return _one_film(manifest, row, image, masks, mask_classes, lungs, reference)
         except ImageError as bad:
             return row, bad
 
@@ -172,12 +172,15 @@ def _one_film(
     image: ImageConfig,
     masks: bool,
     mask_classes: Sequence[str],
-    regions: Callable[[np.ndarray], np.ndarray | None] | None,
+    lungs: Callable[[np.ndarray], np.ndarray] | None,
     reference: np.ndarray | None,
 ) -> tuple[int, bytes, bytes]:
     film = read_image(film_path(manifest, row))
-    region = regions(film) if regions is not None and image.lungs != "none" else None
-    box = lung_box(region, image.lung_margin) if region is not None else None
+    region, box = None, None
+    if lungs is not None and image.lungs != "none":
+        found = lungs(film)
+        region = lung_region(found)
+        box = box_around(region, found, image.lung_edges, image.lung_margin)
     pixels = model_input(film, image, box=box, region=region, reference_histogram=reference)
     if not masks:
         return row, pixels.tobytes(), b""
@@ -304,13 +307,13 @@ def _key(
     image: ImageConfig,
     masks: bool,
     mask_classes: Sequence[str],
-    regions_key: str,
+    lungs_key: str,
     group_by: str,
     reference: np.ndarray | None,
 ) -> str:
     """Return a digest of all that decides the bytes of the shards."""
     digest = hashlib.sha256(b"" if reference is None else reference.tobytes())
-    settings = [LAYOUT, image.model_dump(mode="json"), masks, regions_key, *mask_classes]
+    settings = [LAYOUT, image.model_dump(mode="json"), masks, lungs_key, *mask_classes]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     columns = ["path"] + ["mask_path"] * masks + ["heart_mask_path"] * bool(masks and mask_classes)
     for row in range(len(manifest)):

@@ -287,14 +287,14 @@ def test_outside_the_lungs_is_black_and_the_frame_is_the_films(shipped_lungs: Pa
     region = lung_region(shares)
     found = loaded.lungs
     assert found is not None
-    found.look = lambda film: Look(region, mask_quality(region))  # type: ignore[method-assign]
+    found.look = lambda film: Look(region, mask_quality(region), region.astype(np.float32))  # type: ignore[method-assign]
     given = loaded.film_input(film)
     assert (given.box, given.status) == ((0.0, 0.0, 1.0, 1.0), 0)
     assert given.region is not None and (given.region == region).all()
     black = mask_film(np.ones((64, 64), np.float32), region) == 0
     assert black.any() and not given.array[black].any() and given.array[~black].any()
     nothing = np.zeros_like(region)
-    found.look = lambda film: Look(nothing, mask_quality(nothing))  # type: ignore[method-assign]
+    found.look = lambda film: Look(nothing, mask_quality(nothing), nothing.astype(np.float32))  # type: ignore[method-assign]
     whole = loaded.film_input(film)
     assert whole.status == NO_LUNGS and whole.array[black].any()
 

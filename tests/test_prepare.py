@@ -12,11 +12,12 @@ import pytest
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.data.manifest import film_path, load_manifest, write_manifest
 from covidcxr_tf.errors import ConfigError, DataError, ImageError, UsageError
+from covidcxr_tf.imaging.crop import LungEdges
 from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lungs.anatomy import CLASSES, LEFT_LUNG, RIGHT_LUNG
 from covidcxr_tf.lungs.drawn_masks import drawn_mask, small_mask
-from covidcxr_tf.lungs.region import lung_box
+from covidcxr_tf.lungs.region import box_around, lung_region
 from covidcxr_tf.pipeline.dataset import Batches
 from covidcxr_tf.prepare import Prepared, cache_folder, prepare
 
@@ -50,17 +51,18 @@ def test_shards_hold_what_the_one_path_gives(films: pd.DataFrame, tmp_path: Path
         np.testing.assert_array_equal(image, expected.astype(np.float32) / np.float32(255))
 
 
-def test_regions_crop_as_in_prediction(films: pd.DataFrame, tmp_path: Path) -> None:
-    image = IMAGE.model_copy(update={"lungs": "crop"})
+@pytest.mark.parametrize("edges", ["region", "mass"])
+def test_lungs_crop_as_in_prediction(edges: LungEdges, films: pd.DataFrame, tmp_path: Path) -> None:
+    image = IMAGE.model_copy(update={"lungs": "crop", "lung_edges": edges})
 
-    def region(film: np.ndarray) -> np.ndarray:
-        found = np.zeros((20, 20), np.uint8)
-        found[5:15, 4:18] = 1
+    def lungs(film: np.ndarray) -> np.ndarray:
+        found = np.zeros((20, 20), np.float32)
+        found[5:15, 4:18] = np.linspace(0.6, 1, 14)
         return found
 
-    prepared = prepare(films, image, regions=region, regions_key="fixed", out=tmp_path / "out")
+    prepared = prepare(films, image, lungs=lungs, lungs_key="fixed", out=tmp_path / "out")
     film = read_image(film_path(films, 0))
-    expected = model_input(film, image, box=lung_box(region(film), 0.05))
+    expected = model_input(film, image, box=box_around(lung_region(lungs(film)), lungs(film), edges, 0.05))
     np.testing.assert_array_equal(pixels(prepared, "train")[0], expected.astype(np.float32) / np.float32(255))
 
 

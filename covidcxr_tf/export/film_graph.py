@@ -109,7 +109,7 @@ def _seen(loaded: LoadedModel, lungs: Frozen | None, film: tf.Tensor) -> Seen:
     shares = lungs(fractions(small)[tf.newaxis])[0][0]
     region = graph.lung_region(shares)
     region = tf.ensure_shape(region, (loaded.lungs.image.size, loaded.lungs.image.size))
-    box, found = graph.lung_box(region, loaded.image.lung_margin)
+    box, found = graph.box_around(region, shares, loaded.image.lung_edges, loaded.image.lung_margin)
     levels = graph.model_input(film, loaded.image, box, region, loaded.reference)
     used = whole if loaded.image.lungs == "mask_whole" else box
     score = mask_score(region, shares, small[..., 0] if judged(loaded.lungs.image) else None)

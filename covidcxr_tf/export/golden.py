@@ -24,11 +24,10 @@ from covidcxr_tf.data.synthetic import make_film
 from covidcxr_tf.errors import ImageError, RunFailed
 from covidcxr_tf.export.film_graph import NONE
 from covidcxr_tf.export.frozen import heat_layer
-from covidcxr_tf.imaging.crop import crop, lungs_found, mask_film
+from covidcxr_tf.imaging.crop import lungs_found, mask_film
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import encode_png16, read_image
-from covidcxr_tf.imaging.resize import resize
-from covidcxr_tf.imaging.stack import channels, to_levels
+from covidcxr_tf.imaging.stack import channels, framed, to_levels
 
 Answers = dict[str, np.ndarray]
 Signatures = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
@@ -221,7 +220,7 @@ def _square(loaded: LoadedModel, film: np.ndarray) -> np.ndarray:
     seen = loaded.film_input(film)
     if loaded.image.lungs == "mask" and seen.region is not None and lungs_found(seen.region):
         film = mask_film(film, seen.region)
-    return resize(crop(film, seen.box), (loaded.image.size, loaded.image.size))
+    return framed(film, loaded.image, seen.box)
 
 
 def _fractions(levels: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:

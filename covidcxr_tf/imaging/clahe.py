@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+Redistribution = Literal["opencv", "even"]
 
-@functools.lru_cache(maxsize=1)
-def _reject(clip_limit: float, tiles: int) -> None:
-    """Raise on settings that cv2 takes silently."""
-    if not clip_limit > 0 or tiles < 1:
-        raise ValueError(f"clip_limit {clip_limit} and tiles {tiles}: expected above 0 and at least 1")
+#: Levels of 8-bit films, and bins of a tile's histogram.
+LEVELS = 256
+#: Steps within a level in the tables of "even".
+FINE = 16
 
 
-def clahe(image: npt.NDArray[np.uint8], clip_limit: float = 2.0, tiles: int = 8) -> npt.NDArray[np.uint8]:
+def clahe(
+    image: npt.NDArray[np.uint8],
+    clip_limit: float = 2.0,
+    tiles: int = 8,
+    redistribution: Redistribution = "opencv",
+) -> npt.NDArray[np.uint8]:
     """Return the image with each tile's histogram clipped and equalised, blended bilinearly between tiles.
 
     Parameters
@@ -26,6 +32,12 @@ def clahe(image: npt.NDArray[np.uint8], clip_limit: float = 2.0, tiles: int = 8)
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
         Tiles along each axis.
+    redistribution : "opencv" or "even"
+        What becomes of the clipped pixels. "opencv" gives whole pixels to bins, in OpenCV's arithmetic: of what does
+        not divide by 256, one pixel each goes to every second, third ... bin, and with 129 left instead of 127 they
+        all go to the dark half. Where a tile has but some hundred pixels that is a good part of it: half a level of
+        noise then moves mid-grey by tens of levels. "even" gives every bin the same share of a pixel, so the result
+        follows the image steadily; all in whole numbers.
 
     Returns
     -------
@@ -34,12 +46,69 @@ def clahe(image: npt.NDArray[np.uint8], clip_limit: float = 2.0, tiles: int = 8)
     Raises
     ------
     ValueError
-        If `clip_limit` is not positive or `tiles` is below 1.
+        If `clip_limit` is not positive, `tiles` is below 1, or `redistribution` is unknown.
 
     Notes
     -----
-    Source: Zuiderveld 1994, as in OpenCV. Clip limit 2.0 and 8 x 8 tiles: Haghanifar 2020, section 3.2.
+    Source: Zuiderveld 1994, "opencv" as in OpenCV. Clip limit 2.0 and 8 x 8 tiles: Haghanifar 2020, section 3.2.
     """
-    _reject(clip_limit, tiles)
+    _reject(clip_limit, tiles, redistribution)
+    image = np.ascontiguousarray(image)
+    if redistribution == "even":
+        return _blended(image, *_tile_tables(image, clip_limit, tiles), tiles)
     # A cv2 CLAHE object holds scratch memory: one a call, as threads must not share it.
-    return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(np.ascontiguousarray(image))
+    return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)
+
+
+@functools.lru_cache(maxsize=1)
+def _reject(clip_limit: float, tiles: int, redistribution: str) -> None:
+    """Raise on settings that cv2 takes silently."""
+    if not clip_limit > 0 or tiles < 1:
+        raise ValueError(f"clip_limit {clip_limit} and tiles {tiles}: expected above 0 and at least 1")
+    if redistribution not in get_args(Redistribution):
+        raise ValueError(f"redistribution '{redistribution}': expected one of {', '.join(get_args(Redistribution))}")
+
+
+def _tile_tables(image: npt.NDArray[np.uint8], clip_limit: float, tiles: int) -> tuple[npt.NDArray[np.int64], int, int]:
+    """Return what each tile makes of each level, int64 (tiles * tiles * 256,) in 16ths of a level; height, width."""
+    below, right = (-length % tiles for length in image.shape)
+    whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    height, width = whole.shape[0] // tiles, whole.shape[1] // tiles
+    tile = (np.arange(whole.shape[0]) // height)[:, np.newaxis] * tiles + np.arange(whole.shape[1]) // width
+    counts = np.bincount((tile * LEVELS + whole).ravel(), minlength=tiles * tiles * LEVELS).reshape(-1, LEVELS)
+    area = height * width
+    counts = counts.astype(np.int64) * LEVELS  # 256ths of a pixel
+    limit = max(int(clip_limit * area), LEVELS)
+    excess = np.maximum(counts - limit, 0).sum(axis=1, keepdims=True)
+    counts = np.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
+    half = LEVELS * LEVELS * area
+    tables = (np.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half)
+    return tables.ravel(), height, width
+
+
+def _blended(
+    image: npt.NDArray[np.uint8], tables: npt.NDArray[np.int64], height: int, width: int, tiles: int
+) -> npt.NDArray[np.uint8]:
+    """Return for each pixel the mean of what the four nearest tiles make of it, weighted by their nearness."""
+    above, below, down = _neighbours(image.shape[0], height, tiles)
+    left, right, across = _neighbours(image.shape[1], width, tiles)
+    level = image.astype(np.int64)
+
+    def row(tile_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        first = tile_row[:, np.newaxis] * tiles
+        before, after = (tables[(first + column) * LEVELS + level] for column in (left, right))
+        return before * (2 * width - across) + after * across
+
+    down = down[:, np.newaxis]
+    whole = 4 * height * width * FINE
+    total = row(above) * (2 * height - down) + row(below) * down
+    return ((2 * total + whole) // (2 * whole)).astype(np.uint8)
+
+
+def _neighbours(
+    length: int, tile: int, tiles: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return for each pixel the tiles before and after its centre, and the weight of the one after, of 2 * tile."""
+    place = 2 * np.arange(length, dtype=np.int64) + 1 - tile
+    before = place // (2 * tile)
+    return np.clip(before, 0, tiles - 1), np.clip(before + 1, 0, tiles - 1), place - before * (2 * tile)

@@ -15,19 +15,27 @@ import tensorflow as tf
 
 from covidcxr_tf.config import ImageConfig
 from covidcxr_tf.imaging.graph_levels import beasf, clahe, divide, equalize, histogram, match_histogram, universal
-from covidcxr_tf.imaging.graph_lungs import crop, lung_box, lung_region, lungs_found, mask_film, region_at
+from covidcxr_tf.imaging.graph_lungs import (
+    box_around,
+    box_within_pixels,
+    crop,
+    lung_region,
+    lungs_found,
+    mask_film,
+    region_at,
+)
 from covidcxr_tf.imaging.histogram import Counts
 from covidcxr_tf.imaging.resize import Method
 from covidcxr_tf.imaging.stack import FINE
 
 __all__ = [
     "beasf",
+    "box_around",
     "channels",
     "clahe",
     "crop",
     "equalize",
     "histogram",
-    "lung_box",
     "lung_region",
     "lungs_found",
     "mask_film",
@@ -62,7 +70,9 @@ def to_levels(film: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(fine * (1.0 / FINE)), 0.0, 255.0), tf.uint8)
 
 
-def resize(film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear") -> tf.Tensor:
+def resize(
+    film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear", box: tf.Tensor | None = None
+) -> tf.Tensor:
     """Return the film in another size, antialiased; twin of `resize.resize`.
 
     Parameters
@@ -70,6 +80,8 @@ def resize(film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear") 
     film : float32 [H, W], [0, 1]
     size : (rows, columns)
     method : "bilinear" or "cubic"
+    box : float64 [4], optional
+        Fractions top, left, bottom, right: the part of the film that is wanted, to an eighth of a pixel.
 
     Returns
     -------
@@ -77,9 +89,11 @@ def resize(film: tf.Tensor, size: tuple[int, int], method: Method = "bilinear") 
         Equal to PIL's; at most the last bit of float32 apart where another machine adds in another order.
     """
     rows, columns = size
+    height, width = tf.shape(film)[0], tf.shape(film)[1]
+    top, left, bottom, right = _in_pixels(box, height, width)
     # As there: along the rows first, summed in float64, kept in float32 in between.
-    across = _weighted(_weights(tf.shape(film)[1], columns, method), tf.transpose(film))
-    resized = _weighted(_weights(tf.shape(film)[0], rows, method), tf.transpose(across))
+    across = _weighted(_weights(width, left, right, columns, method), tf.transpose(film))
+    resized = _weighted(_weights(height, top, bottom, rows, method), tf.transpose(across))
     return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), (rows, columns))
 
 
@@ -89,14 +103,22 @@ def _weighted(weights: tf.Tensor, film: tf.Tensor) -> tf.Tensor:
     return tf.cast(product, tf.float32)
 
 
-def _weights(length: tf.Tensor, wanted: int, method: Method) -> tf.Tensor:
-    """Return float64 [wanted, length]: the share of each source pixel in each wanted one; rows sum to 1.
+def _in_pixels(box: tf.Tensor | None, height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return top, left, bottom, right in pixels, float64 []: the whole film without a box."""
+    if box is not None:
+        return box_within_pixels(box, height, width)
+    nothing = tf.constant(0.0, tf.float64)
+    return nothing, nothing, tf.cast(height, tf.float64), tf.cast(width, tf.float64)
+
+
+def _weights(length: tf.Tensor, start: tf.Tensor, end: tf.Tensor, wanted: int, method: Method) -> tf.Tensor:
+    """Return float64 [wanted, length]: the share of each source pixel in each one of [start, end); rows sum to 1.
 
     Each operation stands in PIL's order, as the last bit of a weight decides how a float32 half is rounded.
     """
     one = tf.constant(1.0, tf.float64)
-    scale = divide(tf.cast(length, tf.float64), wanted * one)
-    centres = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
+    scale = divide(end - start, wanted * one)
+    centres = start + (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
     offset = tf.cast(tf.range(length), tf.float64) - centres[:, tf.newaxis] + 0.5
     distance = tf.abs(offset * divide(one, tf.maximum(scale, 1.0)))
     if method == "bilinear":
@@ -126,7 +148,7 @@ def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor 
         image = match_histogram(image, reference_histogram)
     make = {
         "raw": lambda: image,
-        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution),
         "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
         "equalize": lambda: equalize(image),
         "universal": lambda: universal(image, cfg.universal_gamma),
@@ -150,7 +172,7 @@ def model_input(
         H and W may be unknown while tracing.
     cfg : ImageConfig
     box : float64 [4], optional
-        Fractions top, left, bottom, right, as `lung_box` gives them; the whole film where None, and always with
+        Fractions top, left, bottom, right, as `box_around` gives them; the whole film where None, and always with
         ``cfg.lungs == "mask_whole"``.
     region : uint8 [h, w], optional
         Masks the film (``cfg.lungs == "mask"``) or the channels (``"mask_whole"``) where it covers at least 2 % of it.
@@ -163,9 +185,12 @@ def model_input(
     """
     if cfg.lungs == "mask" and region is not None:
         film = tf.where(lungs_found(region), mask_film(film, region), film)
-    if box is not None and cfg.lungs != "mask_whole":
-        film = crop(film, box)
-    stacked = channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+    size = (cfg.size, cfg.size)
+    if box is None or cfg.lungs == "mask_whole":
+        film = resize(film, size)
+    else:
+        film = resize(film, size, box=box) if cfg.lung_edges == "mass" else resize(crop(film, box), size)
+    stacked = channels(to_levels(film), cfg, reference_histogram)
     if cfg.lungs == "mask_whole" and region is not None:
         inside = region_at(region, (cfg.size, cfg.size))[..., tf.newaxis]
         stacked = tf.where(lungs_found(region), stacked * inside, stacked)

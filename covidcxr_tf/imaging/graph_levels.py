@@ -9,10 +9,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from covidcxr_tf.imaging.beasf import SPREAD, Compat
+from covidcxr_tf.imaging.clahe import FINE, LEVELS, Redistribution
 from covidcxr_tf.imaging.histogram import Counts
 from covidcxr_tf.imaging.universal import gamma_table
 
-LEVELS = 256
 FLAT = -(2**20)  # in place of a part's table: no stretched value comes near it
 
 
@@ -176,8 +176,10 @@ def _stretched_sigmoid(
     return tf.where(width == 0, tf.constant(FLAT, tf.int64), stretched)
 
 
-def clahe(image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8) -> tf.Tensor:
-    """Return the image with each tile's clipped histogram equalised and blended; bit-equal to OpenCV's.
+def clahe(
+    image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8, redistribution: Redistribution = "opencv"
+) -> tf.Tensor:
+    """Return the image with each tile's clipped histogram equalised and blended; twin of `clahe.clahe`.
 
     Parameters
     ----------
@@ -186,6 +188,8 @@ def clahe(image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8) -> tf.Tenso
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
         Tiles along each axis.
+    redistribution : "opencv" or "even"
+        "opencv" is bit-equal to OpenCV's ``createCLAHE``.
 
     Returns
     -------
@@ -193,8 +197,10 @@ def clahe(image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8) -> tf.Tenso
 
     Notes
     -----
-    Source: Zuiderveld 1994, in the arithmetic of OpenCV's ``createCLAHE``.
+    Source: Zuiderveld 1994.
     """
+    if redistribution == "even":
+        return _evenly(image, clip_limit, tiles)
     rows, columns = tf.shape(image)[0], tf.shape(image)[1]
     padded = _reflected_to_tiles(image, tiles)
     tile_rows, tile_columns = tf.shape(padded)[0] // tiles, tf.shape(padded)[1] // tiles
@@ -213,7 +219,42 @@ def clahe(image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8) -> tf.Tenso
     return tf.cast(tf.round(upper * (1.0 - weight) + lower * weight), tf.uint8)
 
 
-def _reflected_to_tiles(image: tf.Tensor, tiles: int) -> tf.Tensor:
+def _evenly(image: tf.Tensor, clip_limit: float, tiles: int) -> tf.Tensor:
+    """Return CLAHE with the clipped pixels shared by all bins, in whole numbers throughout."""
+    shape = tf.shape(image, out_type=tf.int64)
+    padded = _reflected_to_tiles(image, tiles, as_opencv=False)
+    height, width = (side // tiles for side in tf.unstack(tf.shape(padded, out_type=tf.int64)))
+    area = height * width
+    counts = _tile_counts(padded, height, width, tiles) * LEVELS  # 256ths of a pixel
+    limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64), tf.int64), LEVELS)
+    excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
+    counts = tf.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
+    half = LEVELS * LEVELS * area
+    tables = tf.reshape((tf.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half), [-1])
+    above, below, down = _whole_neighbours(shape[0], height, tiles)
+    left, right, across = _whole_neighbours(shape[1], width, tiles)
+    level = tf.cast(image, tf.int64)
+
+    def row(tile_row: tf.Tensor) -> tf.Tensor:
+        first = tile_row[:, tf.newaxis] * tiles
+        before, after = (tf.gather(tables, (first + column) * LEVELS + level) for column in (left, right))
+        return before * (2 * width - across) + after * across
+
+    down = down[:, tf.newaxis]
+    whole = 4 * area * FINE
+    total = row(above) * (2 * height - down) + row(below) * down
+    return tf.cast((2 * total + whole) // (2 * whole), tf.uint8)
+
+
+def _whole_neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return for each pixel the tiles before and after its centre, and the weight of the one after, of 2 * tile."""
+    place = 2 * tf.range(length) + 1 - tile
+    before = place // (2 * tile)
+    first, after = (tf.clip_by_value(near, 0, tiles - 1) for near in (before, before + 1))
+    return first, after, place - before * (2 * tile)
+
+
+def _reflected_to_tiles(image: tf.Tensor, tiles: int, *, as_opencv: bool = True) -> tf.Tensor:
     """Return the image reflected below and to the right until both sides are whole tiles.
 
     As soon as one side is not, OpenCV adds ``tiles - n % tiles`` to BOTH: a whole tile row to an even one.
@@ -222,7 +263,8 @@ def _reflected_to_tiles(image: tf.Tensor, tiles: int) -> tf.Tensor:
     uneven = (rows % tiles > 0) | (columns % tiles > 0)
 
     def indices(length: tf.Tensor) -> tf.Tensor:
-        padded = tf.where(uneven, length + tiles - length % tiles, length)
+        more = uneven if as_opencv else length % tiles > 0
+        padded = tf.where(more, length + tiles - length % tiles, length)
         period = tf.maximum(2 * (length - 1), 1)  # the border pixel itself is not repeated
         place = tf.range(padded) % period
         return tf.where(length > 1, tf.minimum(place, period - place), 0)
@@ -234,12 +276,7 @@ def _tile_tables(
     padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, clip_limit: float, tiles: int
 ) -> tf.Tensor:
     """Return float32 [tiles * tiles * 256], the grey level that each tile gives to each level."""
-    down = tf.range(tf.shape(padded)[0]) // tile_rows
-    across = tf.range(tf.shape(padded)[1]) // tile_columns
-    cell = (down[:, tf.newaxis] * tiles + across) * LEVELS + tf.cast(padded, tf.int32)
-    cells = tiles * tiles * LEVELS
-    counts = tf.math.bincount(tf.reshape(cell, [-1]), minlength=cells, maxlength=cells)
-    counts = tf.reshape(counts, [tiles * tiles, LEVELS])
+    counts = tf.cast(_tile_counts(padded, tile_rows, tile_columns, tiles), tf.int32)
     area = tile_rows * tile_columns
     limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64) / LEVELS, tf.int32), 1)
     excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
@@ -252,6 +289,16 @@ def _tile_tables(
     scale = divide(tf.constant(255.0), tf.cast(area, tf.float32))
     table = tf.round(tf.cast(tf.cumsum(counts, axis=1), tf.float32) * scale)
     return tf.reshape(tf.clip_by_value(table, 0.0, 255.0), [-1])
+
+
+def _tile_counts(padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, tiles: int) -> tf.Tensor:
+    """Return int64 [tiles * tiles, 256], the pixels of each tile at each level."""
+    down = tf.range(tf.shape(padded)[0]) // tf.cast(tile_rows, tf.int32)
+    across = tf.range(tf.shape(padded)[1]) // tf.cast(tile_columns, tf.int32)
+    cell = (down[:, tf.newaxis] * tiles + across) * LEVELS + tf.cast(padded, tf.int32)
+    cells = tiles * tiles * LEVELS
+    counts = tf.math.bincount(tf.reshape(cell, [-1]), minlength=cells, maxlength=cells)
+    return tf.cast(tf.reshape(counts, [tiles * tiles, LEVELS]), tf.int64)
 
 
 def _neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

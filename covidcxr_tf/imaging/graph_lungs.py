@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from covidcxr_tf.imaging.crop import DILATION, LEAST_SHARE, OPENING, THRESHOLD
+from covidcxr_tf.imaging.crop import (
+    BEYOND,
+    DILATION,
+    LEAST_SHARE,
+    OPENING,
+    PIXEL_STEPS,
+    SIDE_STEPS,
+    THRESHOLD,
+    WEIGHTS,
+    LungEdges,
+)
 from covidcxr_tf.imaging.graph_levels import divide
 
 
@@ -65,6 +75,67 @@ def _margined_extent(occupied: tf.Tensor, margin: float) -> tuple[tf.Tensor, tf.
     start = divide(tf.cast(first, tf.float64) - extra, size)
     end = divide(tf.cast(last, tf.float64) + extra, size)
     return tf.maximum(start, 0.0), tf.minimum(end, 1.0)
+
+
+def mass_box(probabilities: tf.Tensor, region: tf.Tensor, margin: float = 0.05) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the box around nearly all of the lungs with a margin, and whether they were found; twin of the other.
+
+    Parameters
+    ----------
+    probabilities : float32 [h, w], [0, 1]
+    region : uint8 [h, w], 0 or 1
+    margin : float
+
+    Returns
+    -------
+    box : float64 [4]
+        As of `lung_box`.
+    found : bool []
+    """
+    found = lungs_found(region)
+    weight = tf.cast(tf.math.ceil(tf.maximum(2.0 * probabilities - 1.0, 0.0) * float(WEIGHTS)), tf.int64)
+    top, bottom = _mass_extent(tf.reduce_sum(weight, axis=1), margin)
+    left, right = _mass_extent(tf.reduce_sum(weight, axis=0), margin)
+    whole = tf.constant([0.0, 0.0, 1.0, 1.0], tf.float64)
+    return tf.where(found, tf.stack([top, left, bottom, right]), whole), found
+
+
+def _mass_extent(weights: tf.Tensor, margin: float) -> tuple[tf.Tensor, tf.Tensor]:
+    size = tf.cast(tf.size(weights), tf.float64)
+    first, last = _depth(weights), size - _depth(weights[::-1])
+    extra = tf.constant(margin, tf.float64) * (last - first)
+    # SIDE_STEPS is a power of 2: what Grappler makes of this division is exact.
+    start, end = (tf.round(divide(edge, size) * SIDE_STEPS) / SIDE_STEPS for edge in (first - extra, last + extra))
+    return tf.maximum(start, 0.0), tf.minimum(end, 1.0)
+
+
+def _depth(weights: tf.Tensor) -> tf.Tensor:
+    sums = tf.cumsum(weights)
+    place = tf.argmax(tf.cast(sums * BEYOND > sums[-1], tf.int32))
+    here = weights[place]
+    part = divide(tf.cast(sums[-1] - BEYOND * (sums[place] - here), tf.float64), tf.cast(BEYOND * here, tf.float64))
+    return tf.cast(place, tf.float64) + part
+
+
+def box_around(
+    region: tf.Tensor, probabilities: tf.Tensor, edges: LungEdges, margin: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return `lung_box` or `mass_box`, as the config has it; twin of `region.box_around`."""
+    return mass_box(probabilities, region, margin) if edges == "mass" else lung_box(region, margin)
+
+
+def box_within_pixels(box: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return top, left, bottom, right in pixels, to an eighth, float64 []; twin of `crop.box_within_pixels`."""
+    top, bottom = _fine_extent(box[0], box[2], height)
+    left, right = _fine_extent(box[1], box[3], width)
+    return top, left, bottom, right
+
+
+def _fine_extent(first: tf.Tensor, last: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    size = tf.cast(length, tf.float64)
+    start, end = (tf.round(edge * size * PIXEL_STEPS) / PIXEL_STEPS for edge in (first, last))
+    start = tf.clip_by_value(start, 0.0, size - 1.0)
+    return start, tf.minimum(tf.maximum(end, start + 1.0), size)
 
 
 def crop(film: tf.Tensor, box: tf.Tensor) -> tf.Tensor:

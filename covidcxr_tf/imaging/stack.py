@@ -81,7 +81,8 @@ def channels(
     ----------
     image : uint8 (H, W)
     cfg : ImageConfig
-        `channels`, `gamma`, `clip_limit`, `tiles`, `compat` and `universal_gamma` count here. A channel may repeat.
+        `channels`, `gamma`, `clip_limit`, `tiles`, `redistribution`, `compat` and `universal_gamma` count here. A
+        channel may repeat.
     reference_histogram : int (256,), optional
         Pixel counts that the image is matched to first; every channel, raw too, is made from the matched image.
 
@@ -94,7 +95,7 @@ def channels(
     image = np.ascontiguousarray(image)
     make: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
         "raw": lambda: image,
-        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles),
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution),
         "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
         "equalize": lambda: equalize(image),
         "universal": lambda: universal(image, cfg.universal_gamma),
@@ -104,6 +105,15 @@ def channels(
     for place, name in enumerate(cfg.channels):
         stacked[..., place] = made[name]
     return stacked
+
+
+def framed(film: npt.NDArray[np.float32], cfg: ImageConfig, box: Box) -> npt.NDArray[np.float32]:
+    """Return the part of a film inside the box, float32 (size, size) in [0, 1].
+
+    Whole pixels, outwards rounded, with ``cfg.lung_edges == "region"``; to an eighth of a pixel with ``"mass"``.
+    """
+    size = (cfg.size, cfg.size)
+    return resize(film, size, box=box) if cfg.lung_edges == "mass" else resize(crop(film, box), size)
 
 
 def model_input(
@@ -141,8 +151,10 @@ def model_input(
     if cfg.lungs == "mask" and region is not None and found:
         film = mask_film(film, region)
     if box is not None and cfg.lungs != "mask_whole":
-        film = crop(film, box)
-    stacked = channels(to_levels(resize(film, (cfg.size, cfg.size))), cfg, reference_histogram)
+        film = framed(film, cfg, box)
+    else:
+        film = resize(film, (cfg.size, cfg.size))
+    stacked = channels(to_levels(film), cfg, reference_histogram)
     if cfg.lungs == "mask_whole" and region is not None and found:
         stacked *= region_at(region, (cfg.size, cfg.size))[..., np.newaxis]
     return stacked

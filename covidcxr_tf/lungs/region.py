@@ -12,9 +12,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from covidcxr_tf.imaging.crop import DILATION, OPENING, THRESHOLD, Box, box_pixels, crop, lungs_found, mask_film
+from covidcxr_tf.imaging.crop import (
+    BEYOND,
+    DILATION,
+    OPENING,
+    SIDE_STEPS,
+    THRESHOLD,
+    WEIGHTS,
+    Box,
+    LungEdges,
+    box_pixels,
+    crop,
+    lungs_found,
+    mask_film,
+)
 
-__all__ = ["Box", "box_pixels", "crop", "lung_box", "lung_region", "lungs_found", "mask_film"]
+__all__ = ["Box", "box_around", "box_pixels", "crop", "lung_box", "lung_region", "lungs_found", "mask_film", "mass_box"]
 
 
 def lung_region(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -61,6 +74,61 @@ def lung_box(region: npt.NDArray[np.uint8], margin: float = 0.05) -> Box | None:
     top, bottom = _margined_extent(np.any(region > 0, axis=1), margin)
     left, right = _margined_extent(np.any(region > 0, axis=0), margin)
     return top, left, bottom, right
+
+
+def mass_box(
+    probabilities: npt.NDArray[np.floating], region: npt.NDArray[np.uint8], margin: float = 0.05
+) -> Box | None:
+    """Return a box around all but a thousandth of the lungs beyond each side, with a margin, as fractions of the film.
+
+    A pixel weighs 2 p - 1 where the probability p is above 0.5. Where the outermost pixel lies hangs on single pixels
+    near 0.5, and a film that is saved anew moves it by whole ones; this moves as little as the probabilities do.
+
+    Parameters
+    ----------
+    probabilities : float32 (h, w), [0, 1]
+    region : uint8 (h, w), 0 or 1
+        `lung_region` of them: says whether there are lungs at all.
+    margin : float
+        Added on each side, as a share of the box's own height or width.
+
+    Returns
+    -------
+    (top, left, bottom, right) or None
+        In [0, 1], in steps of 1 / 4096. None where the region covers less than 2 % of the film.
+    """
+    if not lungs_found(region):
+        return None
+    above = np.maximum(2 * probabilities.astype(np.float32) - 1, np.float32(0))
+    # In whole numbers, so that no order of adding changes a sum; rounded up: no pixel of the region weighs nothing.
+    weights = np.ceil(above * np.float32(WEIGHTS)).astype(np.int64)
+    top, bottom = _mass_extent(weights.sum(axis=1), margin)
+    left, right = _mass_extent(weights.sum(axis=0), margin)
+    return top, left, bottom, right
+
+
+def _mass_extent(weights: npt.NDArray[np.int64], margin: float) -> tuple[float, float]:
+    length = len(weights)
+    first, last = _depth(weights), length - _depth(weights[::-1])
+    extra = margin * (last - first)
+    start, end = (round((edge / length) * SIDE_STEPS) / SIDE_STEPS for edge in (first - extra, last + extra))
+    return max(0.0, start), min(1.0, end)
+
+
+def _depth(weights: npt.NDArray[np.int64]) -> float:
+    """Return how far in from the start a thousandth of all weight lies, in pixels."""
+    sums = np.cumsum(weights)
+    total = int(sums[-1])
+    place = int(np.argmax(sums * BEYOND > total))
+    here = int(weights[place])
+    return place + (total - BEYOND * (int(sums[place]) - here)) / (BEYOND * here)
+
+
+def box_around(
+    region: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.floating], edges: LungEdges, margin: float
+) -> Box | None:
+    """Return `lung_box` of the region or `mass_box` of the probabilities, as the config's `lung_edges` has it."""
+    return mass_box(probabilities, region, margin) if edges == "mass" else lung_box(region, margin)
 
 
 def _margined_extent(occupied: npt.NDArray[Any], margin: float) -> tuple[float, float]:

@@ -84,7 +84,10 @@ def grey_levels(images: Any, config: AugmentConfig, draws: _Draws) -> Any:
     if config.invert:
         turned = (draws.uniform(0.0, 1.0) < config.invert)[:, None, None, None]
         images = tf.where(turned, 1.0 - images, images)
-    if config.noise:
+    if isinstance(config.noise, tuple):
+        deviation = draws.uniform(*config.noise)[:, None, None, None]
+        images = tf.clip_by_value(images + deviation * draws.normal(images, 1.0), 0.0, 1.0)
+    elif config.noise:
         images = tf.clip_by_value(images + draws.normal(images, config.noise), 0.0, 1.0)
     return images
 

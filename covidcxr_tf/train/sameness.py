@@ -23,6 +23,8 @@ LATER = {
     "train.accumulate_steps": 1,
     "train.decay": "none",
     "model.low_pass": 0,
+    "image.redistribution": "opencv",
+    "image.lung_edges": "region",
 }
 #: Places that a run of several parts gives its parts. They move with its folder; what lies there is compared.
 PLACES = ("data.manifest", "data.root", "model.init")

@@ -67,7 +67,7 @@ def test_a_model_without_lungs_is_shown_those_of_the_shipped_network(
 ) -> None:
     shares = cv2.resize(LEFT, (256, 256), interpolation=cv2.INTER_NEAREST).astype(np.float32)
     region = lung_region(shares)
-    finder = SimpleNamespace(look=lambda film: Look(region, mask_quality(region)), name="lung_unet")
+    finder = SimpleNamespace(look=lambda film: Look(region, mask_quality(region), shares), name="lung_unet")
     monkeypatch.setattr("covidcxr_tf.explain.film.find_shipped", lambda name: Path(name))
     monkeypatch.setattr("covidcxr_tf.explain.film._lung_finder", lambda path: finder)
     found = explain_film(stand_in(), film, "activation")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 
-from covidcxr_tf.imaging.clahe import clahe
+from covidcxr_tf.imaging.clahe import Redistribution, clahe
 
 
 def textured(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -53,3 +56,92 @@ def test_any_size(shape: tuple[int, int]) -> None:
 def test_settings_that_cv2_takes_silently_are_refused(clip_limit: float, tiles: int) -> None:
     with pytest.raises(ValueError, match="clip_limit"):
         clahe(textured((16, 16)), clip_limit, tiles)
+    with pytest.raises(ValueError, match="clip_limit"):
+        clahe(textured((16, 16)), clip_limit, tiles, "even")
+
+
+def test_an_unknown_redistribution_is_refused() -> None:
+    with pytest.raises(ValueError, match="redistribution 'all': expected one of opencv, even"):
+        clahe(textured((16, 16)), redistribution="all")  # type: ignore[arg-type]
+
+
+def two_pixels_apart() -> tuple[np.ndarray, np.ndarray]:
+    """Return films of 256 px: 129 or 131 px at level 100, all others at a level of their own."""
+    return tuple(np.array([100] * many + list(range(120, 376 - many)), np.uint8).reshape(16, 16) for many in (129, 131))
+
+
+def test_of_two_pixels_opencv_makes_fifty_levels_and_even_shares_make_one() -> None:
+    # The limit is 2 px. 127 over: one each for the bins 0, 2, ..., 252, 51 of them up to level 100, and 2 kept: 53.
+    # 129 over: one each for the bins 0 to 128, 101 of them up to level 100, and 2 kept: 103. Times 255 / 256.
+    one, other = two_pixels_apart()
+    assert [clahe(film, 2.0, 1)[0, 0] for film in (one, other)] == [53, 103]
+    # 101 * 127 / 256 + 2 = 52.1 and 101 * 129 / 256 + 2 = 52.9, times 255 / 256.
+    assert [clahe(film, 2.0, 1, "even")[0, 0] for film in (one, other)] == [52, 53]
+
+
+def by_fractions(image: np.ndarray, clip_limit: Fraction, tiles: int) -> np.ndarray:
+    """Return CLAHE of even shares, a pixel at a time in exact fractions; sides are whole tiles."""
+    height, width = (side // tiles for side in image.shape)
+    area = height * width
+    limit = max(Fraction(floor(clip_limit * area), 256), Fraction(1))
+
+    def table(down: int, across: int) -> list[Fraction]:
+        part = image[down * height : (down + 1) * height, across * width : (across + 1) * width]
+        counts = [Fraction(int((part == level).sum())) for level in range(256)]
+        share = sum((count - limit for count in counts if count > limit), Fraction(0)) / 256
+        below, found = Fraction(0), []
+        for count in counts:
+            below += min(count, limit) + share
+            found.append(Fraction(floor(below * 255 * 16 / area + Fraction(1, 2)), 16))
+        return found
+
+    tables = [[table(down, across) for across in range(tiles)] for down in range(tiles)]
+
+    def near(place: int, side: int) -> list[tuple[int, Fraction]]:
+        centre = Fraction(2 * place + 1, 2 * side) - Fraction(1, 2)
+        first = floor(centre)
+        return [(min(max(first + more, 0), tiles - 1), abs(1 - more - (centre - first))) for more in (0, 1)]
+
+    out = np.empty_like(image)
+    for row, column in np.ndindex(*image.shape):
+        value = sum(
+            tables[down][across][image[row, column]] * tall * wide
+            for down, tall in near(row, height)
+            for across, wide in near(column, width)
+        )
+        out[row, column] = floor(value + Fraction(1, 2))
+    return out
+
+
+@pytest.mark.parametrize(("clip_limit", "tiles", "shape"), [(2.0, 4, (24, 20)), (0.75, 3, (21, 30)), (40.0, 1, (9, 5))])
+def test_even_shares_are_those_of_exact_fractions(clip_limit: float, tiles: int, shape: tuple[int, int]) -> None:
+    image = textured(shape, seed=3)
+    assert np.array_equal(clahe(image, clip_limit, tiles, "even"), by_fractions(image, Fraction(clip_limit), tiles))
+
+
+def test_even_shares_turn_and_mirror_with_the_film() -> None:
+    image = textured((128, 64))
+    enhanced = clahe(image, redistribution="even")
+    assert np.array_equal(clahe(image.T, redistribution="even").T, enhanced)
+    assert np.array_equal(clahe(image[::-1, ::-1], redistribution="even")[::-1, ::-1], enhanced)
+
+
+def test_half_a_level_of_noise_moves_even_shares_less() -> None:
+    random = np.random.default_rng(0)
+    film = 110 + 60 * np.sin(np.mgrid[:160, :160].sum(axis=0) / 90)
+    one, other = (np.rint(film + random.uniform(-0.5, 0.5, film.shape)).astype(np.uint8) for _ in range(2))
+
+    def moved(redistribution: Redistribution) -> float:
+        apart = clahe(one, redistribution=redistribution).astype(float) - clahe(other, redistribution=redistribution)
+        # Means of 5 x 5 px: the pixels' own noise goes, and what moves a whole region stays.
+        return float(np.sqrt(np.mean(apart.reshape(32, 5, 32, 5).mean(axis=(1, 3)) ** 2)))
+
+    assert 3 * moved("even") < moved("opencv")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 3), (65, 64), (3, 200)])
+def test_even_shares_take_any_size(shape: tuple[int, int]) -> None:
+    image = textured(shape)
+    before = image.copy()
+    assert clahe(image, redistribution="even").shape == shape
+    assert np.array_equal(image, before)

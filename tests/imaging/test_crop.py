@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covidcxr_tf.imaging.crop import box_pixels, crop, lungs_found, mask_film, region_at
+from covidcxr_tf.imaging.crop import (
+    Box,
+    box_pixels,
+    box_within_pixels,
+    crop,
+    lungs_found,
+    mask_film,
+    region_at,
+)
 
 
 def test_rounded_outwards_by_hand() -> None:
@@ -69,3 +77,16 @@ def test_found_from_two_percent_on(pixels: int, found: bool) -> None:
     region = np.zeros(100, np.uint8)
     region[:pixels] = 1
     assert lungs_found(region.reshape(10, 10)) is found
+
+
+def test_a_box_within_pixels_by_hand() -> None:
+    # 0.1 of 33 rows is 3.3, to an eighth 3.25; 0.5 of 20 columns is 10.
+    assert box_within_pixels((0.1, 0.5, 0.9, 1.0), (33, 20)) == (3.25, 10, 29.75, 20)
+
+
+@pytest.mark.parametrize("box", [(0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (0.999, 0.4999, 1.0, 0.5)])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300)])
+def test_a_box_within_pixels_is_a_pixel_at_least_and_on_the_film(box: Box, shape: tuple[int, int]) -> None:
+    top, left, bottom, right = box_within_pixels(box, shape)
+    assert 0 <= top <= bottom - 1 <= shape[0] - 1
+    assert 0 <= left <= right - 1 <= shape[1] - 1

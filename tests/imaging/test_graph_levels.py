@@ -53,6 +53,21 @@ def test_clahe_of_a_known_size_is_the_same() -> None:
     assert np.array_equal(compiled(image), clahe(image))
 
 
+@pytest.mark.parametrize(("clip_limit", "tiles"), [(2.0, 8), (0.5, 8), (4.0, 3), (40.0, 1), (1.7, 16)])
+def test_clahe_of_even_shares_is_numpy_s_bit_for_bit(clip_limit: float, tiles: int) -> None:
+    compiled = tf.function(lambda image: twin.clahe(image, clip_limit, tiles, "even"), [ANY_IMAGE], jit_compile=False)
+    for seed in range(30):
+        image = image_of(seed)
+        assert np.array_equal(compiled(image), clahe(image, clip_limit, tiles, "even")), (seed, image.shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 64), (9, 8), (8, 9), (15, 17), (320, 320), (257, 431)])
+def test_clahe_of_even_shares_of_a_known_size(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(shape[0]).normal(128, 50, shape).clip(0, 255).astype(np.uint8)
+    compiled = tf.function(lambda film: twin.clahe(film, redistribution="even"), [tf.TensorSpec(shape, tf.uint8)])
+    assert np.array_equal(compiled(image), clahe(image, redistribution="even"))
+
+
 def test_histogram_and_equalize() -> None:
     compiled = tf.function(lambda image: (twin.histogram(image), twin.equalize(image)), [ANY_IMAGE])
     for seed in range(60):

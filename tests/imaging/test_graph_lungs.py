@@ -59,6 +59,47 @@ def test_box_of_a_known_size_is_the_same_to_the_last_bit(side: int, margin: floa
         assert tuple(box.numpy().tolist()) == (wanted or (0, 0, 1, 1))
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.05, 1 / 3])
+def test_box_by_mass_is_the_same_to_the_last_bit(margin: float) -> None:
+    def boxes(field: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        region = twin.lung_region(field)
+        return *twin.box_around(region, field, "mass", margin), *twin.box_around(region, field, "region", margin)
+
+    compiled = tf.function(boxes, [tf.TensorSpec([None, None], tf.float32)])
+    seen = set()
+    for field in fields(60):
+        box, found, by_region, _ = compiled(field)
+        region = numpy_region.lung_region(field)
+        wanted = numpy_region.mass_box(field, region, margin)
+        assert bool(found) is (wanted is not None)
+        assert tuple(box.numpy().tolist()) == (wanted or (0, 0, 1, 1))
+        assert tuple(by_region.numpy().tolist()) == (numpy_region.lung_box(region, margin) or (0, 0, 1, 1))
+        seen.add(bool(found))
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("side", [256, 320, 321])
+def test_box_by_mass_of_a_known_size_is_the_same(side: int) -> None:
+    spec = [tf.TensorSpec([side, side], tf.float32)]
+    compiled = tf.function(lambda field: twin.mass_box(field, twin.lung_region(field), 0.07)[0], spec)
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        field = np.kron(random.random((8, 8)), np.ones((41, 41)))[:side, :side].astype(np.float32)
+        wanted = numpy_region.mass_box(field, numpy_region.lung_region(field), 0.07)
+        assert tuple(compiled(field).numpy().tolist()) == wanted
+
+
+def test_box_within_pixels() -> None:
+    compiled = tf.function(twin.box_within_pixels, [tf.TensorSpec([4], tf.float64), *[tf.TensorSpec([], tf.int32)] * 2])
+    random = np.random.default_rng(0)
+    for _ in range(80):
+        height, width = random.integers(1, 4000, 2).tolist()
+        top, bottom = np.sort(np.round(random.random(2), random.integers(0, 6))).tolist()
+        left, right = np.sort(np.round(random.random(2), random.integers(0, 6))).tolist()
+        wanted = numpy_crop.box_within_pixels((top, left, bottom, right), (height, width))
+        assert tuple(float(edge) for edge in compiled((top, left, bottom, right), height, width)) == wanted
+
+
 @pytest.mark.parametrize(("pixels", "found"), [(0, False), (1, False), (2, True)])
 def test_found_from_two_percent_on(pixels: int, found: bool) -> None:
     region = np.zeros(100, np.uint8)

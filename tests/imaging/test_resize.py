@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covidcxr_tf.imaging.crop import box_within_pixels
 from covidcxr_tf.imaging.resize import resize
 
 
@@ -12,13 +13,13 @@ def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-def loops(row: np.ndarray, wanted: int) -> list[float]:
+def loops(row: np.ndarray, wanted: int, start: float = 0, end: float | None = None) -> list[float]:
     """Triangle kernel, as wide as the reduction, one pixel at a time."""
-    scale = len(row) / wanted
+    scale = ((len(row) if end is None else end) - start) / wanted
     reach = max(scale, 1.0)
     result = []
     for place in range(wanted):
-        centre = (place + 0.5) * scale
+        centre = start + (place + 0.5) * scale
         shares = [max(0.0, 1 - abs(source + 0.5 - centre) / reach) for source in range(len(row))]
         result.append(sum(s * float(v) for s, v in zip(shares, row)) / sum(shares))
     return result
@@ -42,6 +43,28 @@ def test_rows_and_columns_equal_plain_loops(length: int, wanted: int, seed: int)
     row = noise((1, length), seed)
     assert resize(row, (1, wanted))[0] == pytest.approx(loops(row[0], wanted), abs=1e-6)
     assert np.array_equal(resize(row.T, (wanted, 1)), resize(row, (1, wanted)).T)
+
+
+def test_part_of_a_film_by_hand() -> None:
+    # From 0.5 to 2.5 of 4 px in 2: centres at 1 and 2, each half of the pixels on its two sides.
+    film = np.array([[0, 0.2, 0.6, 1]], np.float32)
+    assert resize(film, (1, 2), box=(0, 0.125, 1, 0.625))[0] == pytest.approx([0.1, 0.4], abs=1e-7)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    length=st.integers(1, 60), wanted=st.integers(1, 60), edges=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
+)
+def test_a_part_equals_plain_loops(length: int, wanted: int, edges: list[float]) -> None:
+    row = noise((1, length))
+    box = (0.0, edges[0], 1.0, edges[1])
+    start, end = box_within_pixels(box, row.shape)[1::2]
+    assert resize(row, (1, wanted), box=box)[0] == pytest.approx(loops(row[0], wanted, start, end), abs=1e-6)
+
+
+def test_a_part_between_whole_pixels_is_that_part() -> None:
+    film = noise((12, 16))
+    assert np.array_equal(resize(film, (6, 4), box=(0.25, 0.5, 0.75, 0.75)), film[3:9, 8:12])
 
 
 @pytest.mark.parametrize("method", ["bilinear", "cubic"])

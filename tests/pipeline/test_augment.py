@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
 from covidcxr_tf.config import AugmentConfig
 from covidcxr_tf.pipeline.augment import _Draws, augment_batch, movement
@@ -67,6 +68,7 @@ def test_shift_is_a_share_of_the_side() -> None:
         AugmentConfig(contrast=(0.1, 4.0)),
         AugmentConfig(gamma=(0.3, 3.0)),
         AugmentConfig(noise=0.5),
+        AugmentConfig(noise=(0.1, 0.5)),
         AugmentConfig(invert=0.5),
     ],
 )
@@ -84,6 +86,21 @@ def test_inversion_inverts_about_its_share_of_films() -> None:
     values = images.numpy()[:, 0, 0, 0]
     assert set(np.round(values, 6)) == {0.25, 0.75}
     assert np.mean(values == 0.75) == pytest.approx(0.3, abs=0.07)
+
+
+def test_noise_is_as_strong_as_said_or_drawn_for_each_film() -> None:
+    films = np.full((300, 16, 16, 1), 0.5, np.float32)
+
+    def deviations(noise: float | tuple[float, float]) -> np.ndarray:
+        return augment_batch(films, None, AugmentConfig(noise=noise), SEED)[0].numpy().std(axis=(1, 2, 3))
+
+    fixed, drawn = deviations(0.06), deviations((0.02, 0.1))
+    # The deviation of 256 draws has an error of 1 / sqrt(512) of itself.
+    assert np.abs(fixed / 0.06 - 1).max() < 5 / np.sqrt(512)
+    assert 0.016 < drawn.min() < 0.03 and 0.09 < drawn.max() < 0.125
+    assert drawn.mean() == pytest.approx(0.06, abs=0.006)
+    with pytest.raises(ValidationError):
+        AugmentConfig(noise=(0.1, 0.6))
 
 
 def test_the_same_seed_gives_the_same_pictures() -> None:
