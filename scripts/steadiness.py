@@ -3,8 +3,8 @@
     python scripts/steadiness.py --model covid_classifier --data cxr.csv --root cxr --split test
 
 Printed is the largest change of a probability: median, 90th percentile, most, and the share of films that move by more
-than 0.01. Once as `predict` would answer, and once with the lungs' box of the film as it is: what is left is not the
-crop's.
+than 0.01; then by how many levels of 255 the network's input differs (root mean square; median, 90th percentile). Once
+as `predict` would answer, and once with the lungs' box of the film as it is: what is left is not the crop's.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def main(model: str, data: str, root: str | None, split: str, most: int, seed: i
         for way, change in WAYS.items():
             other = change(film, random)
             moved = {"moved": answer(loaded, other, other), "same_box": answer(loaded, other, film)}
-            rows.append({"path": films.at[row, "path"], "way": way} | {k: _apart(own, v) for k, v in moved.items()})
+            cells: dict[str, Any] = {"path": films.at[row, "path"], "way": way}
+            for name, (levels, chances) in moved.items():
+                cells |= {name: float(abs(own[1] - chances).max()), f"{name}_levels": _levels_apart(own[0], levels)}
+            rows.append(cells)
     table = pd.DataFrame(rows)
     if out:
         write_text(out, table.to_csv(index=False))
@@ -61,11 +64,13 @@ def main(model: str, data: str, root: str | None, split: str, most: int, seed: i
             values = found[column].to_numpy(np.float64)
             half, most_of, largest = np.quantile(values, [0.5, 0.9, 1.0])
             above = f"{np.mean(values > SEEN):.0%} of films by more than {SEEN}"
-            click.echo(f"{title:32} median {half:.4f}, 90 % {most_of:.4f}, most {largest:.4f}; {above}")
+            seen = np.quantile(found[f"{column}_levels"].to_numpy(np.float64), [0.5, 0.9])
+            levels = f"input {seen[0]:.2f}, {seen[1]:.2f} levels"
+            click.echo(f"{title:32} median {half:.4f}, 90 % {most_of:.4f}, most {largest:.4f}; {above}; {levels}")
 
 
-def answer(loaded: Any, film: Any, boxed: Any) -> Any:
-    """Return the probabilities of a film, float64 (classes,), cropped to the lungs that `boxed` has."""
+def answer(loaded: Any, film: Any, boxed: Any) -> tuple[Any, Any]:
+    """Return input, uint8 (size, size, C), and probabilities, float64 (classes,), of a film in the box of `boxed`."""
     import numpy as np
 
     from covidcxr_tf.imaging.stack import model_input
@@ -75,11 +80,13 @@ def answer(loaded: Any, film: Any, boxed: Any) -> Any:
     if boxed is not film:
         found = {"box": seen.box, "region": seen.region, "reference_histogram": loaded.reference}
         levels = model_input(film, loaded.image, **found)
-    return loaded.probabilities(levels[None].astype(np.float32) / np.float32(255))[0]
+    return levels, loaded.probabilities(levels[None].astype(np.float32) / np.float32(255))[0]
 
 
-def _apart(one: Any, other: Any) -> float:
-    return float(abs(one - other).max())
+def _levels_apart(one: Any, other: Any) -> float:
+    import numpy as np
+
+    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
 
 
 def _jpeg(film: Any, random: Any) -> Any:

@@ -161,11 +161,7 @@ def test_one_film_in_every_dress(dress: str, film: np.ndarray, judge: Judge) -> 
     overlap = 2 * (found.lungs & bare.lungs).sum() / (found.lungs.sum() + bare.lungs.sum())
     assert overlap > 0.99
     assert (found.verdict, bare.verdict) == ("good", "good")
-    moved = found.differs(bare)
-    assert moved < 0.05
-    if dress in LOSSY and moved >= 0.01:
-        pytest.xfail(f"known: what {dress} loses moves the lung box by a network pixel, a probability by {moved:.3f}")
-    assert moved < 0.01
+    assert found.differs(bare) < 0.01
 
 
 @pytest.mark.parametrize("dress", DRESSES)
@@ -174,7 +170,7 @@ def test_the_default_classifier_in_every_dress(dress: str, film: np.ndarray, def
     bare, found = default(film), default(read_image(DRESSES[dress](film), name=dress))
     assert (found.verdict, bare.verdict) == ("good", "good")
     moved = found.differs(bare)
-    assert moved < 0.1
+    assert moved < 0.05
     if dress in LOSSY and moved >= 0.01:
         pytest.xfail(f"known: what {dress} loses moves a probability of covid_classifier by {moved:.3f}")
     assert moved < 0.01
