@@ -143,5 +143,5 @@ class Explanation:
             reasons = "; ".join((self.lung_mask_quality or {}).get("reasons", ()))
             found.append("the lungs that were found are doubtful" + (f": {reasons}" if reasons else ""))
         if self.ood_score is not None and self.ood_score > 1:
-            found.append(f"unlike the training films (score {self.ood_score:.1f}, limit 1): perhaps no chest film")
+            found.append(f"unlike the training films (score {self.ood_score:.2f}, limit 1): perhaps no chest film")
         return found

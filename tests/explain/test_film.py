@@ -235,7 +235,7 @@ def test_warnings_name_missing_lungs_and_films_unlike_the_training_films(stand_i
     model.ood = np.array([2.5])
     far = explain_film(model, film)
     assert far.ood_score == 2.5
-    assert far.warnings == ["unlike the training films (score 2.5, limit 1): perhaps no chest film"]
+    assert far.warnings == ["unlike the training films (score 2.50, limit 1): perhaps no chest film"]
     model.ood = np.array([0.99])
     assert explain_film(model, film).warnings == []
     lost = explain_film(stand_in(status=2), film)
