@@ -42,10 +42,16 @@ trap 'hand_on INT' INT
 
 status=0 left=$count
 while [ "$left" -gt 0 ]; do
-    wait -n -p ended "${pids[@]}"
+    wait -n -p ended "${pids[@]}" 2>/dev/null
     code=$?
-    # A signal to this script ends `wait` with no process named.
-    [ -n "${ended:-}" ] || continue
+    if [ -z "${ended:-}" ]; then
+        # No process is named after a signal to this script, and where bash has put away a worker that ended meanwhile:
+        # starting any command in the background makes it do so. Its status is still there for a `wait` by number.
+        for pid in "${pids[@]}"; do kill -0 "$pid" 2>/dev/null || ended=$pid; done
+        [ -n "${ended:-}" ] || continue
+        wait "$ended" 2>/dev/null
+        code=$?
+    fi
     left=$((left - 1))
     for rank in "${!pids[@]}"; do
         [ "${pids[$rank]}" = "$ended" ] && unset "pids[$rank]" && break

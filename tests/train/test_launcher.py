@@ -39,6 +39,12 @@ def test_the_first_failure_ends_the_others_and_is_the_status(tmp_path: Path) -> 
     assert "worker 1 ended with status 5" in done.stderr
 
 
+def test_workers_that_all_fail_at_once_end_the_script(tmp_path: Path) -> None:
+    # Bash puts some of them away when the killer is started: `wait -n` then names none of them, and never would.
+    for _ in range(3):
+        assert launch(tmp_path, "6", "--", "false").returncode == 1
+
+
 def test_what_does_not_stop_is_killed(tmp_path: Path) -> None:
     script = f"{RANK}; [ $rank = 0 ] && exit 3; trap '' TERM; while :; do read -t 1 <> <(:); done"
     done = launch(tmp_path, "2", "--", "bash", "-c", script, WORKER_GRACE="1")
