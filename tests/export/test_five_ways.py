@@ -76,7 +76,7 @@ def post(exported: Path) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]
 def test_the_training_pipeline(films: Path, cropped_run: Path, predicted: pd.DataFrame) -> None:
     loaded, manifest = LoadedModel.load(cropped_run), load_manifest(films)
     assert loaded.lungs is not None
-    prepared = prepare(manifest, loaded.image, regions=loaded.lungs.region, regions_key=loaded.lungs.sha256)
+    prepared = prepare(manifest, loaded.image, lungs=loaded.lungs.probabilities, lungs_key=loaded.lungs.sha256)
     batches = Batches(prepared, ("train",), np.zeros(len(manifest), np.int32), None, 4)
     for batch in batches.plain():
         rows = manifest.iloc[batch["row"].numpy()]["path"]
