@@ -60,7 +60,7 @@ def clahe(
     return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)  # a lung network's settings and a classifier's come in turn
 def _reject(clip_limit: float, tiles: int, redistribution: str) -> None:
     """Raise on settings that cv2 takes silently."""
     if not clip_limit > 0 or tiles < 1:
