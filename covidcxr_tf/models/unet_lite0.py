@@ -32,6 +32,7 @@ def build(
     synchronized: bool = False,
     blocks: Sequence[int] = BLOCKS[:-1],
     width: float = 1.0,
+    low_pass: int = 0,
     compat: str = "ours",
     seed: int | None = None,
 ) -> keras.Model:
@@ -55,6 +56,8 @@ def build(
         Batch statistics over all replicas of a distribution strategy (TensorFlow backend only).
     blocks, width
         Blocks in each of the encoder's six stages, and a factor of its filters.
+    low_pass : int
+        Means of 3 x 3 px that the film goes through first, for the encoder and for the copy at full size; 0 is none.
     compat : str
         Accepted as every architecture does; all readings are the same network here.
     seed : int, optional
@@ -72,7 +75,9 @@ def build(
         from covidcxr_tf.models.weights import recommended_normalisation
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0), arch="unet_lite0")
-    image, found = stages(input_shape, normalise, blocks, width=width, synchronized=synchronized, seed=seed)
+    image, found = stages(
+        input_shape, normalise, blocks, width=width, synchronized=synchronized, low_pass=low_pass, seed=seed
+    )
     features = found[STAGES]
     if dropout:
         features = dropout_layer(dropout, seed)(features)

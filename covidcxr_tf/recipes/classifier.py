@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import keras
 import pandas as pd
 
-from covidcxr_tf.catalog import nearest, resolve
 from covidcxr_tf.config import Config
-from covidcxr_tf.errors import ConfigError, ManifestError, SplitError
+from covidcxr_tf.errors import ManifestError, SplitError
 from covidcxr_tf.evaluate.classification import evaluate_table
 from covidcxr_tf.evaluate.multilabel import evaluate_findings
 from covidcxr_tf.evaluate.table import write_predictions
@@ -22,6 +20,7 @@ from covidcxr_tf.models.files import kind_of, model_digest, read_facts, save_mod
 from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.predict import decide, predictions_table, to_probabilities
 from covidcxr_tf.recipes.datasets import Datasets
+from covidcxr_tf.recipes.network import build_network, prepared
 from covidcxr_tf.recipes.trust import build_step, gate_facts, gate_layer, temperature_facts
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_judgement
@@ -33,9 +32,6 @@ from covidcxr_tf.train.validation import evaluate_batches
 def model(config: Config, *, synchronized: bool = False, normalise: Normalisation | None = None) -> keras.Model:
     """Return the classifier that the config asks for, with its initial weights.
 
-    The architecture's ``build`` gets those of our settings that its signature names: a new one is a file and a line in
-    the catalog.
-
     Parameters
     ----------
     config : Config
@@ -44,66 +40,23 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
     normalise : (mean, std), optional
         One value a channel, of [0, 1]; None: what the initial weights were trained with.
     """
-    image, wanted = config.image, config.model
-    build = resolve("archs", config.arch)
-    known = inspect.signature(build).parameters
+    wanted = config.model
     settings: dict[str, Any] = {
-        "compat": config.compat,
-        "dropout": wanted.dropout,
         "head_units": wanted.head_units,
         "head_layers": wanted.head_layers,
         "pooling": wanted.pooling,
-        "low_pass": wanted.low_pass,
         "normalise": normalise,
         "synchronized": synchronized,
-        "seed": config.seed,
     }
-    if wanted.low_pass and "low_pass" not in known:
-        raise ConfigError(
-            f"model.low_pass is {wanted.low_pass}, and {config.arch} has no such layers",
-            expected="0",
-        )
-    if wanted.blocks:
-        settings["blocks"] = wanted.blocks
-    if config.arch == "base":  # its two dense layers and its lack of dropout are the architecture, not settings
-        settings = {name: settings[name] for name in ("compat", "synchronized", "seed", "normalise")}
-    size = config.patches.size or image.size
-    built = build(
-        (size, size, len(image.channels)),
-        len(config.class_names),
-        weights=wanted.init,
-        **{name: value for name, value in settings.items() if name in known},
-    )
+    # The base model's two dense layers and its lack of dropout are the architecture, not settings.
+    fixed = ("dropout", "head_units", "head_layers", "pooling") if config.arch == "base" else ()
+    size = config.patches.size or config.image.size
+    shape = (size, size, len(config.image.channels))
+    built = build_network(config, shape, len(config.class_names), settings, fixed)
     if other_task(config):
         output = built.get_layer("logits")
         output.set_weights([make(w.shape) for make, w in zip(_initialisers(output), output.weights, strict=True)])
-    for layer in built.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # Keras's 0.99 follows weights that move little. From scratch, with some fifty steps an epoch, it lags so
-            # far behind that validation looks like chance for ten epochs; 0.9 does not.
-            layer.momentum = wanted.batch_norm_momentum
-    if wanted.frozen_to:
-        freeze(built, wanted.frozen_to)
-    return built
-
-
-def freeze(network: keras.Model, last: str) -> None:
-    """Keep the layer `last` and all before it as they are, batch statistics too.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such layer, or nothing is left to train.
-    """
-    names = [layer.name for layer in network.layers]
-    if last not in names or last == names[-1]:
-        raise ConfigError(
-            f"model.frozen_to is '{last}'",
-            expected=f"a layer of {network.name} before {names[-1]}",
-            remedy=nearest(last, names) or None,
-        )
-    for layer in network.layers[: names.index(last) + 1]:
-        layer.trainable = False
+    return prepared(built, config)
 
 
 def other_task(config: Config) -> bool:

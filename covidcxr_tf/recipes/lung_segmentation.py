@@ -10,12 +10,10 @@ whole film, as that has no exact twin in an exported graph.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
 
-from covidcxr_tf.catalog import resolve
 from covidcxr_tf.config import Config
 from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.evaluate.segmentation import evaluate_masks
@@ -27,6 +25,7 @@ from covidcxr_tf.lungs.drawn_masks import check_classes
 from covidcxr_tf.models.files import model_digest
 from covidcxr_tf.models.layers import Normalisation
 from covidcxr_tf.recipes.datasets import Datasets
+from covidcxr_tf.recipes.network import build_network, prepared
 from covidcxr_tf.report.card import write_card
 from covidcxr_tf.report.run_figures import draw_overlap
 from covidcxr_tf.train.loop import Job
@@ -61,32 +60,17 @@ def model(config: Config, *, synchronized: bool = False, normalise: Normalisatio
     Raises
     ------
     ConfigError
-        As `check`.
+        As `check`, `network.build_network` and `network.freeze`.
     """
     check(config)
-    image = config.image
-    build = resolve("archs", config.arch)
-    known = inspect.signature(build).parameters
+    size = config.image.size
     settings: dict[str, Any] = {
-        "compat": config.compat,
         "filters": config.model.filters,
-        "dropout": config.model.dropout,
         "normalise": normalise,
         "synchronized": synchronized,
-        "seed": config.seed,
     }
-    if config.model.blocks:
-        settings["blocks"] = config.model.blocks
-    built = build(
-        (image.size, image.size, len(image.channels)),
-        max(len(config.classes), 1),
-        weights=config.model.init,
-        **{name: value for name, value in settings.items() if name in known},
-    )
-    for layer in built.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = config.model.batch_norm_momentum
-    return built
+    shape = (size, size, len(config.image.channels))
+    return prepared(build_network(config, shape, max(len(config.classes), 1), settings), config)
 
 
 def judge(config: Config, job: Job, sets: Datasets) -> dict[str, Any]:

@@ -81,3 +81,15 @@ def test_a_low_pass_takes_means_of_the_pixels_that_are_there() -> None:
         )
     np.testing.assert_allclose(np.asarray(found)[0, :, :, 0], wanted, atol=1e-6)
     assert not any(layer.name.startswith("low_pass") for layer in models.build("efficientnet-lite0", 2).layers)
+
+
+def test_a_u_net_with_a_low_pass_answers_to_the_blurred_film_alone() -> None:
+    """In its encoder and in the copy at full size: a film less sharp by other means gives the same answer."""
+    small = {"input_shape": (32, 32, 1), "filters": (4,) * 5, "blocks": (1,) * 6, "width": 0.25, "seed": 3}
+    plain, blurred = (models.build("unet-lite0", 1, low_pass=times, **small) for times in (0, 2))
+    blurred.set_weights(plain.get_weights())
+    film = np.random.default_rng(0).random((1, 32, 32, 1), dtype=np.float32)
+    low_pass = keras.Model(blurred.input, blurred.get_layer("low_pass2").output)
+    wanted = np.asarray(plain(np.asarray(low_pass(film)), training=False))
+    np.testing.assert_allclose(np.asarray(blurred(film, training=False)), wanted, atol=1e-5)
+    assert np.abs(np.asarray(plain(film, training=False)) - wanted).max() > 1e-3

@@ -12,6 +12,7 @@ from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.models.files import load_model
 from covidcxr_tf.recipes.classifier import model
 from covidcxr_tf.recipes.execute import execute
+from covidcxr_tf.recipes.lung_segmentation import model as lung_network
 
 
 def config(*changes: str) -> Config:
@@ -49,3 +50,13 @@ def test_a_low_pass_is_refused_where_there_is_none() -> None:
     assert [layer.name for layer in network.layers[:3]] == ["image", "low_pass1", "low_pass2"]
     with pytest.raises(ConfigError, match="chexnet has no such layers"):
         model(load_config("chexnet", ["model.low_pass=1", "image.size=32"]))
+
+
+def test_a_lung_network_is_frozen_and_smoothed_alike() -> None:
+    small = ["image.size=32", "model.init=none", "model.filters=[4,4,4,4,4]"]
+    network = lung_network(load_config("unet-lite0", [*small, "model.low_pass=1", "model.frozen_to=decoder2_relu2"]))
+    assert network.layers[1].name == "low_pass1"
+    trained = {weight.path.split("/")[0] for weight in network.trainable_weights}
+    assert trained == {"decoder1_conv1", "decoder1_bn1", "decoder1_conv2", "decoder1_bn2", "logits"}
+    with pytest.raises(ConfigError, match="unet has no such layers"):
+        lung_network(load_config("unet", ["model.low_pass=1", "image.size=32"]))
