@@ -57,6 +57,8 @@ class ImageConfig(_Table):
     tiles: int = Field(8, ge=1, le=64)  # CLAHE, tiles x tiles
     # CLAHE, of the clipped pixels; even: the same share to every level, so a film's file format moves little
     redistribution: Literal["opencv", "even"] = "opencv"
+    # CLAHE reads the film in so many steps of a level; 16, with even, so that rounding to levels is not made contrast
+    level_steps: Literal[1, 16] = 1
     compat: Literal["ours", "authors"] = "ours"  # BEASF reading
     universal_gamma: float = Field(0.5, gt=0)  # after equalisation, channel "universal" (Oh 2020, II.C)
     # crop: to the lung box; mask: outside black, then crop; mask_whole: outside black, the frame stays the film's
@@ -194,6 +196,8 @@ class Config(_Table):
             raise ValueError('classes needs the findings, as in [classes] Edema = ["Edema"]')
         if self.task == "segmentation" and self.image.lungs != "none":
             raise ValueError("image.lungs must be none for segmentation: the masks cover the whole film")
+        if self.image.level_steps > 1 and self.image.redistribution != "even":
+            raise ValueError('image.level_steps above 1 needs image.redistribution = "even": OpenCV reads whole levels')
         scores = {"segmentation": ("val_loss", "val_dice"), "multilabel": ("val_loss", "val_auroc")}.get(
             self.task, ("val_loss", "val_accuracy", "val_auroc", "val_f1")
         )

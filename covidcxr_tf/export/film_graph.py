@@ -77,7 +77,7 @@ def tensor_preparation(image: ImageConfig, reference: object) -> Preparation:
 
     def prepare(film: tf.Tensor) -> Seen:
         known = tf.reduce_all(tf.math.is_finite(film))
-        levels = graph.channels(graph.to_levels(tf.where(known, film[..., 0], 0.0)), image, reference)
+        levels = graph.channels(graph.film_levels(tf.where(known, film[..., 0], 0.0), image), image, reference)
         box = tf.constant(WHOLE_FILM, tf.float32)
         return Seen(
             tf.where(known, levels, tf.zeros_like(levels)),

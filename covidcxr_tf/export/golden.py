@@ -27,7 +27,7 @@ from covidcxr_tf.export.frozen import heat_layer
 from covidcxr_tf.imaging.crop import lungs_found, mask_film
 from covidcxr_tf.imaging.levels import to_uint8
 from covidcxr_tf.imaging.reading import encode_png16, read_image
-from covidcxr_tf.imaging.stack import channels, framed, to_levels
+from covidcxr_tf.imaging.stack import channels, film_levels, framed
 
 Answers = dict[str, np.ndarray]
 Signatures = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
@@ -75,7 +75,8 @@ def python_answers(loaded: LoadedModel, requests: Requests) -> Answers:
     answers |= {f"serving_default/{name}": shared[name] for name in ("lung_quality", "ood_score")}
     answers |= {f"explain/{name}": shared[name] for name in ("probabilities", "status", "lung_box", "heatmap")}
     answers["explain/class_index"] = shared["class_index"]
-    levels = [channels(to_levels(image[..., 0]), loaded.image, loaded.reference) for image in requests.image]
+    cfg = loaded.image
+    levels = [channels(film_levels(image[..., 0], cfg), cfg, loaded.reference) for image in requests.image]
     answers["tensors/probabilities"] = loaded.probabilities(_fractions(np.stack(levels))).astype(np.float32)
     return answers
 

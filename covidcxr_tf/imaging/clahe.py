@@ -15,19 +15,21 @@ Redistribution = Literal["opencv", "even"]
 LEVELS = 256
 #: Steps within a level in the tables of "even".
 FINE = 16
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def clahe(
-    image: npt.NDArray[np.uint8],
+    image: Image,
     clip_limit: float = 2.0,
     tiles: int = 8,
     redistribution: Redistribution = "opencv",
+    steps: int = 1,
 ) -> npt.NDArray[np.uint8]:
     """Return the image with each tile's histogram clipped and equalised, blended bilinearly between tiles.
 
     Parameters
     ----------
-    image : uint8 (H, W)
+    image : uint8 (H, W), or uint16 (H, W) with `steps` above 1
     clip_limit : float
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
@@ -38,6 +40,10 @@ def clahe(
         all go to the dark half. Where a tile has but some hundred pixels that is a good part of it: half a level of
         noise then moves mid-grey by tens of levels. "even" gives every bin the same share of a pixel, so the result
         follows the image steadily; all in whole numbers.
+    steps : int
+        Steps within a level in which the image comes: the level 12.5 is 200 with 16 steps. A pixel between two levels
+        counts for both, by its nearness, and becomes what lies between what they become: half a level of rounding is
+        not made three levels of contrast. Above 1 with "even" only.
 
     Returns
     -------
@@ -46,48 +52,71 @@ def clahe(
     Raises
     ------
     ValueError
-        If `clip_limit` is not positive, `tiles` is below 1, or `redistribution` is unknown.
+        If `clip_limit` is not positive, `tiles` or `steps` is below 1, `redistribution` is unknown, or OpenCV is to
+        take steps.
 
     Notes
     -----
     Source: Zuiderveld 1994, "opencv" as in OpenCV. Clip limit 2.0 and 8 x 8 tiles: Haghanifar 2020, section 3.2.
     """
-    _reject(clip_limit, tiles, redistribution)
-    image = np.ascontiguousarray(image)
+    _reject(clip_limit, tiles, redistribution, steps)
     if redistribution == "even":
-        return _blended(image, *_tile_tables(image, clip_limit, tiles), tiles)
+        tables, height, width = _tile_tables(image, clip_limit, tiles, steps)
+        return _blended(image, tables, height, width, tiles, steps)
     # A cv2 CLAHE object holds scratch memory: one a call, as threads must not share it.
-    return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)
+    return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(np.ascontiguousarray(image))
 
 
 @functools.lru_cache(maxsize=8)  # a lung network's settings and a classifier's come in turn
-def _reject(clip_limit: float, tiles: int, redistribution: str) -> None:
+def _reject(clip_limit: float, tiles: int, redistribution: str, steps: int) -> None:
     """Raise on settings that cv2 takes silently."""
-    if not clip_limit > 0 or tiles < 1:
-        raise ValueError(f"clip_limit {clip_limit} and tiles {tiles}: expected above 0 and at least 1")
+    if not clip_limit > 0 or tiles < 1 or steps < 1:
+        raise ValueError(
+            f"clip_limit {clip_limit}, tiles {tiles} and steps {steps}: expected above 0, at least 1 and at least 1"
+        )
     if redistribution not in get_args(Redistribution):
         raise ValueError(f"redistribution '{redistribution}': expected one of {', '.join(get_args(Redistribution))}")
+    if steps > 1 and redistribution != "even":
+        raise ValueError(f"steps {steps} with redistribution '{redistribution}': expected 1, or 'even'")
 
 
-def _tile_tables(image: npt.NDArray[np.uint8], clip_limit: float, tiles: int) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Return what each tile makes of each level, int64 (tiles * tiles * 256,) in 16ths of a level; height, width."""
+def _tile_tables(image: Image, clip_limit: float, tiles: int, steps: int) -> tuple[npt.NDArray[np.int32], int, int]:
+    """Return what each tile makes of each step of each level, int32 (tiles * tiles * 256 * steps,); height, width.
+
+    In units of 1 / (16 steps) of a level.
+    """
     below, right = (-length % tiles for length in image.shape)
     whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     height, width = whole.shape[0] // tiles, whole.shape[1] // tiles
     tile = (np.arange(whole.shape[0]) // height)[:, np.newaxis] * tiles + np.arange(whole.shape[1]) // width
-    counts = np.bincount((tile * LEVELS + whole).ravel(), minlength=tiles * tiles * LEVELS).reshape(-1, LEVELS)
-    area = height * width
-    counts = counts.astype(np.int64) * LEVELS  # 256ths of a pixel
-    limit = max(int(clip_limit * area), LEVELS)
+    cell, part = np.divmod(whole, steps) if steps > 1 else (whole, None)
+    cell = (tile * LEVELS + cell).ravel()
+    counts = np.bincount(cell, minlength=tiles * tiles * LEVELS).astype(np.int64) * steps
+    if part is not None:
+        # So much of a pixel counts for the next level; exact, as sums of small whole numbers are in float64.
+        passed_on = np.bincount(cell, part.ravel(), minlength=len(counts)).astype(np.int64)
+        counts -= passed_on
+        counts[1:] += passed_on[:-1]  # the highest level has nothing to pass on
+    counts = counts.reshape(-1, LEVELS)
+    counts *= LEVELS  # 256ths of a pixel's step
+    limit = max(int(clip_limit * height * width), LEVELS) * steps
     excess = np.maximum(counts - limit, 0).sum(axis=1, keepdims=True)
     counts = np.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
-    half = LEVELS * LEVELS * area
+    half = LEVELS * LEVELS * height * width * steps
     tables = (np.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half)
-    return tables.ravel(), height, width
+    return _between(tables, steps), height, width
+
+
+def _between(tables: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int32]:
+    """Return tables (tiles, 256) with steps between their entries, times the steps; all in one row."""
+    part: npt.NDArray[np.int32] = np.arange(steps, dtype=np.int32)
+    here = tables.astype(np.int32)[..., np.newaxis]
+    after = np.concatenate([here[:, 1:], here[:, -1:]], axis=1)
+    return np.asarray(here * (steps - part) + after * part, np.int32).ravel()
 
 
 def _blended(
-    image: npt.NDArray[np.uint8], tables: npt.NDArray[np.int64], height: int, width: int, tiles: int
+    image: Image, tables: npt.NDArray[np.int32], height: int, width: int, tiles: int, steps: int
 ) -> npt.NDArray[np.uint8]:
     """Return for each pixel the mean of what the four nearest tiles make of it, weighted by their nearness."""
     above, below, down = _neighbours(image.shape[0], height, tiles)
@@ -96,11 +125,11 @@ def _blended(
 
     def row(tile_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         first = tile_row[:, np.newaxis] * tiles
-        before, after = (tables[(first + column) * LEVELS + level] for column in (left, right))
-        return before * (2 * width - across) + after * across
+        before, after = (tables[(first + column) * (LEVELS * steps) + level] for column in (left, right))
+        return before * (2 * width - across) + after * across  # int64, as the weights are
 
     down = down[:, np.newaxis]
-    whole = 4 * height * width * FINE
+    whole = 4 * height * width * FINE * steps
     total = row(above) * (2 * height - down) + row(below) * down
     return ((2 * total + whole) // (2 * whole)).astype(np.uint8)
 

@@ -35,6 +35,7 @@ __all__ = [
     "clahe",
     "crop",
     "equalize",
+    "film_levels",
     "histogram",
     "lung_region",
     "lungs_found",
@@ -68,6 +69,22 @@ def to_levels(film: tf.Tensor) -> tf.Tensor:
     """Return a resized film as 8-bit levels with ties settled; twin of `stack.to_levels`."""
     fine = tf.round(film * (255.0 * FINE))
     return tf.cast(tf.clip_by_value(tf.round(fine * (1.0 / FINE)), 0.0, 255.0), tf.uint8)
+
+
+def film_levels(film: tf.Tensor, cfg: ImageConfig) -> tf.Tensor:
+    """Return a resized film as `channels` takes it, uint8 or uint16 [H, W]; twin of `stack.film_levels`."""
+    if cfg.level_steps == 1:
+        return to_levels(film)
+    fine = tf.round(film * (255.0 * FINE))
+    parts = tf.round(fine * (cfg.level_steps / FINE))
+    return tf.cast(tf.clip_by_value(parts, 0.0, 255.0 * cfg.level_steps), tf.uint16)
+
+
+def whole_levels(image: tf.Tensor, cfg: ImageConfig) -> tf.Tensor:
+    """Return `film_levels` as uint8 [H, W]; twin of `stack.whole_levels`."""
+    if cfg.level_steps == 1:
+        return image
+    return tf.cast(tf.round(tf.cast(image, tf.float32) * (1.0 / cfg.level_steps)), tf.uint8)
 
 
 def resize(
@@ -135,7 +152,8 @@ def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor 
 
     Parameters
     ----------
-    image : uint8 [H, W]
+    image : uint8 or uint16 [H, W]
+        Of `film_levels`.
     cfg : ImageConfig
     reference_histogram : int [256], optional
         Pixel counts that the image is matched to first.
@@ -144,14 +162,16 @@ def channels(image: tf.Tensor, cfg: ImageConfig, reference_histogram: tf.Tensor 
     -------
     uint8 [H, W, C]
     """
+    whole = whole_levels(image, cfg)
     if reference_histogram is not None:
-        image = match_histogram(image, reference_histogram)
+        whole = match_histogram(whole, reference_histogram)
+        image = whole if cfg.level_steps == 1 else tf.cast(whole, tf.uint16) * cfg.level_steps
     make = {
-        "raw": lambda: image,
-        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution),
-        "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
-        "equalize": lambda: equalize(image),
-        "universal": lambda: universal(image, cfg.universal_gamma),
+        "raw": lambda: whole,
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution, cfg.level_steps),
+        "beasf": lambda: beasf(whole, cfg.gamma, cfg.compat),
+        "equalize": lambda: equalize(whole),
+        "universal": lambda: universal(whole, cfg.universal_gamma),
     }
     made = {name: make[name]() for name in dict.fromkeys(cfg.channels)}  # each once: a channel may repeat
     return tf.stack([made[name] for name in cfg.channels], axis=-1)
@@ -190,7 +210,7 @@ def model_input(
         film = resize(film, size)
     else:
         film = resize(film, size, box=box) if cfg.lung_edges == "mass" else resize(crop(film, box), size)
-    stacked = channels(to_levels(film), cfg, reference_histogram)
+    stacked = channels(film_levels(film, cfg), cfg, reference_histogram)
     if cfg.lungs == "mask_whole" and region is not None:
         inside = region_at(region, (cfg.size, cfg.size))[..., tf.newaxis]
         stacked = tf.where(lungs_found(region), stacked * inside, stacked)

@@ -177,19 +177,25 @@ def _stretched_sigmoid(
 
 
 def clahe(
-    image: tf.Tensor, clip_limit: float = 2.0, tiles: int = 8, redistribution: Redistribution = "opencv"
+    image: tf.Tensor,
+    clip_limit: float = 2.0,
+    tiles: int = 8,
+    redistribution: Redistribution = "opencv",
+    steps: int = 1,
 ) -> tf.Tensor:
     """Return the image with each tile's clipped histogram equalised and blended; twin of `clahe.clahe`.
 
     Parameters
     ----------
-    image : uint8 [H, W]
+    image : uint8 [H, W], or uint16 [H, W] with `steps` above 1
     clip_limit : float
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
         Tiles along each axis.
     redistribution : "opencv" or "even"
         "opencv" is bit-equal to OpenCV's ``createCLAHE``.
+    steps : int
+        Steps within a level in which the image comes; above 1 with "even" only.
 
     Returns
     -------
@@ -200,7 +206,7 @@ def clahe(
     Source: Zuiderveld 1994.
     """
     if redistribution == "even":
-        return _evenly(image, clip_limit, tiles)
+        return _evenly(image, clip_limit, tiles, steps)
     rows, columns = tf.shape(image)[0], tf.shape(image)[1]
     padded = _reflected_to_tiles(image, tiles)
     tile_rows, tile_columns = tf.shape(padded)[0] // tiles, tf.shape(padded)[1] // tiles
@@ -219,31 +225,43 @@ def clahe(
     return tf.cast(tf.round(upper * (1.0 - weight) + lower * weight), tf.uint8)
 
 
-def _evenly(image: tf.Tensor, clip_limit: float, tiles: int) -> tf.Tensor:
+def _evenly(image: tf.Tensor, clip_limit: float, tiles: int, steps: int) -> tf.Tensor:
     """Return CLAHE with the clipped pixels shared by all bins, in whole numbers throughout."""
     shape = tf.shape(image, out_type=tf.int64)
     padded = _reflected_to_tiles(image, tiles, as_opencv=False)
     height, width = (side // tiles for side in tf.unstack(tf.shape(padded, out_type=tf.int64)))
-    area = height * width
-    counts = _tile_counts(padded, height, width, tiles) * LEVELS  # 256ths of a pixel
-    limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64), tf.int64), LEVELS)
-    excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
-    counts = tf.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
-    half = LEVELS * LEVELS * area
-    tables = tf.reshape((tf.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half), [-1])
+    tables = _even_tables(padded, height * width, clip_limit, tiles, steps)
     above, below, down = _whole_neighbours(shape[0], height, tiles)
     left, right, across = _whole_neighbours(shape[1], width, tiles)
     level = tf.cast(image, tf.int64)
 
     def row(tile_row: tf.Tensor) -> tf.Tensor:
         first = tile_row[:, tf.newaxis] * tiles
-        before, after = (tf.gather(tables, (first + column) * LEVELS + level) for column in (left, right))
+        before, after = (tf.gather(tables, (first + column) * (LEVELS * steps) + level) for column in (left, right))
         return before * (2 * width - across) + after * across
 
     down = down[:, tf.newaxis]
-    whole = 4 * area * FINE
+    whole = 4 * height * width * (FINE * steps)
     total = row(above) * (2 * height - down) + row(below) * down
     return tf.cast((2 * total + whole) // (2 * whole), tf.uint8)
+
+
+def _even_tables(padded: tf.Tensor, area: tf.Tensor, clip_limit: float, tiles: int, steps: int) -> tf.Tensor:
+    """Return int64 [tiles * tiles * 256 * steps]: what each tile makes of each step, in 1 / (16 steps) of a level."""
+    height, width = (side // tiles for side in tf.unstack(tf.shape(padded)))
+    found = tf.reshape(_tile_counts(padded, height, width, tiles, LEVELS * steps), [-1, LEVELS, steps])
+    next_one = tf.range(steps, dtype=tf.int64)
+    own = steps - next_one
+    up = tf.reduce_sum(found * next_one, axis=2)
+    counts = tf.reduce_sum(found * own, axis=2) + tf.pad(up[:, :-1], [[0, 0], [1, 0]])
+    counts *= LEVELS  # 256ths of a pixel's step
+    limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64), tf.int64), LEVELS) * steps
+    excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
+    counts = tf.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
+    half = LEVELS * LEVELS * area * steps
+    tables = (tf.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half)
+    after = tf.concat([tables[:, 1:], tables[:, -1:]], axis=1)
+    return tf.reshape(tables[..., tf.newaxis] * own + after[..., tf.newaxis] * next_one, [-1])
 
 
 def _whole_neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -276,7 +294,7 @@ def _tile_tables(
     padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, clip_limit: float, tiles: int
 ) -> tf.Tensor:
     """Return float32 [tiles * tiles * 256], the grey level that each tile gives to each level."""
-    counts = tf.cast(_tile_counts(padded, tile_rows, tile_columns, tiles), tf.int32)
+    counts = tf.cast(_tile_counts(padded, tile_rows, tile_columns, tiles, LEVELS), tf.int32)
     area = tile_rows * tile_columns
     limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64) / LEVELS, tf.int32), 1)
     excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
@@ -291,14 +309,14 @@ def _tile_tables(
     return tf.reshape(tf.clip_by_value(table, 0.0, 255.0), [-1])
 
 
-def _tile_counts(padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, tiles: int) -> tf.Tensor:
-    """Return int64 [tiles * tiles, 256], the pixels of each tile at each level."""
-    down = tf.range(tf.shape(padded)[0]) // tf.cast(tile_rows, tf.int32)
-    across = tf.range(tf.shape(padded)[1]) // tf.cast(tile_columns, tf.int32)
-    cell = (down[:, tf.newaxis] * tiles + across) * LEVELS + tf.cast(padded, tf.int32)
-    cells = tiles * tiles * LEVELS
+def _tile_counts(padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, tiles: int, bins: int) -> tf.Tensor:
+    """Return int64 [tiles * tiles, bins], the pixels of each tile at each value."""
+    down = tf.range(tf.shape(padded)[0]) // tile_rows
+    across = tf.range(tf.shape(padded)[1]) // tile_columns
+    cell = (down[:, tf.newaxis] * tiles + across) * bins + tf.cast(padded, tf.int32)
+    cells = tiles * tiles * bins
     counts = tf.math.bincount(tf.reshape(cell, [-1]), minlength=cells, maxlength=cells)
-    return tf.cast(tf.reshape(counts, [tiles * tiles, LEVELS]), tf.int64)
+    return tf.cast(tf.reshape(counts, [tiles * tiles, bins]), tf.int64)
 
 
 def _neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

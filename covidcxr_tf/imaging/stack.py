@@ -40,6 +40,26 @@ def to_levels(film: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.clip(np.rint(fine * np.float32(1 / FINE)), 0, 255).astype(np.uint8)
 
 
+def film_levels(film: npt.NDArray[np.float32], cfg: ImageConfig) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Return a resized film as `channels` takes it: 8-bit levels, or with ``cfg.level_steps`` above 1 parts of them.
+
+    Parameters
+    ----------
+    film : float32 (H, W), [0, 1]
+    cfg : ImageConfig
+        `level_steps` counts.
+
+    Returns
+    -------
+    uint8 (H, W), or uint16 (H, W) from 0 to 255 `level_steps`
+    """
+    if cfg.level_steps == 1:
+        return to_levels(film)
+    fine = np.rint(film * np.float32(255 * FINE))
+    parts = np.rint(fine * np.float32(cfg.level_steps / FINE))
+    return np.clip(parts, 0, 255 * cfg.level_steps).astype(np.uint16)
+
+
 def three_channel(
     image: npt.NDArray[np.uint8],
     gamma: float = 1.5,
@@ -73,16 +93,19 @@ def three_channel(
 
 
 def channels(
-    image: npt.NDArray[np.uint8], cfg: ImageConfig, reference_histogram: Counts | None = None
+    image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
+    cfg: ImageConfig,
+    reference_histogram: Counts | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return the channels that the config names, in its order.
 
     Parameters
     ----------
-    image : uint8 (H, W)
+    image : uint8 or uint16 (H, W)
+        Of `film_levels`. Only CLAHE reads parts of levels; the other channels are made from whole ones.
     cfg : ImageConfig
-        `channels`, `gamma`, `clip_limit`, `tiles`, `redistribution`, `compat` and `universal_gamma` count here. A
-        channel may repeat.
+        `channels`, `gamma`, `clip_limit`, `tiles`, `redistribution`, `level_steps`, `compat` and `universal_gamma`
+        count here. A channel may repeat.
     reference_histogram : int (256,), optional
         Pixel counts that the image is matched to first; every channel, raw too, is made from the matched image.
 
@@ -90,21 +113,30 @@ def channels(
     -------
     uint8 (H, W, C)
     """
+    whole = whole_levels(image, cfg)
     if reference_histogram is not None:
-        image = match_histogram(image, reference_histogram)
-    image = np.ascontiguousarray(image)
+        whole = match_histogram(whole, reference_histogram)
+        image = whole if cfg.level_steps == 1 else whole * np.uint16(cfg.level_steps)
+    whole = np.ascontiguousarray(whole)
     make: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
-        "raw": lambda: image,
-        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution),
-        "beasf": lambda: beasf(image, cfg.gamma, cfg.compat),
-        "equalize": lambda: equalize(image),
-        "universal": lambda: universal(image, cfg.universal_gamma),
+        "raw": lambda: whole,
+        "clahe": lambda: clahe(image, cfg.clip_limit, cfg.tiles, cfg.redistribution, cfg.level_steps),
+        "beasf": lambda: beasf(whole, cfg.gamma, cfg.compat),
+        "equalize": lambda: equalize(whole),
+        "universal": lambda: universal(whole, cfg.universal_gamma),
     }
     stacked = np.empty((*image.shape, len(cfg.channels)), np.uint8)
     made = {name: make[name]() for name in dict.fromkeys(cfg.channels)}  # each once: a channel may repeat
     for place, name in enumerate(cfg.channels):
         stacked[..., place] = made[name]
     return stacked
+
+
+def whole_levels(image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], cfg: ImageConfig) -> npt.NDArray[np.uint8]:
+    """Return `film_levels` as 8-bit levels; a half goes to the even one."""
+    if cfg.level_steps == 1:
+        return image.astype(np.uint8, copy=False)
+    return np.rint(image * np.float32(1 / cfg.level_steps)).astype(np.uint8)
 
 
 def framed(film: npt.NDArray[np.float32], cfg: ImageConfig, box: Box) -> npt.NDArray[np.float32]:
@@ -154,7 +186,7 @@ def model_input(
         film = framed(film, cfg, box)
     else:
         film = resize(film, (cfg.size, cfg.size))
-    stacked = channels(to_levels(film), cfg, reference_histogram)
+    stacked = channels(film_levels(film, cfg), cfg, reference_histogram)
     if cfg.lungs == "mask_whole" and region is not None and found:
         stacked *= region_at(region, (cfg.size, cfg.size))[..., np.newaxis]
     return stacked

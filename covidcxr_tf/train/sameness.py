@@ -24,6 +24,7 @@ LATER = {
     "train.decay": "none",
     "model.low_pass": 0,
     "image.redistribution": "opencv",
+    "image.level_steps": 1,
     "image.lung_edges": "region",
 }
 #: Places that a run of several parts gives its parts. They move with its folder; what lies there is compared.

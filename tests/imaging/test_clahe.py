@@ -79,15 +79,26 @@ def test_of_two_pixels_opencv_makes_fifty_levels_and_even_shares_make_one() -> N
     assert [clahe(film, 2.0, 1, "even")[0, 0] for film in (one, other)] == [52, 53]
 
 
-def by_fractions(image: np.ndarray, clip_limit: Fraction, tiles: int) -> np.ndarray:
-    """Return CLAHE of even shares, a pixel at a time in exact fractions; sides are whole tiles."""
+def by_fractions(image: np.ndarray, clip_limit: Fraction, tiles: int, steps: int = 1) -> np.ndarray:
+    """Return CLAHE of even shares, a pixel at a time in exact fractions; sides are whole tiles.
+
+    A pixel counts for a level by its nearness to it, and so it reads the table.
+    """
     height, width = (side // tiles for side in image.shape)
     area = height * width
     limit = max(Fraction(floor(clip_limit * area), 256), Fraction(1))
 
+    def levels_near(value: int) -> list[tuple[int, Fraction]]:
+        level = int(value) // steps
+        above = Fraction(int(value) % steps, steps)
+        return [(level, 1 - above)] + ([(level + 1, above)] if above else [])
+
     def table(down: int, across: int) -> list[Fraction]:
         part = image[down * height : (down + 1) * height, across * width : (across + 1) * width]
-        counts = [Fraction(int((part == level).sum())) for level in range(256)]
+        counts = [Fraction(0)] * 256
+        for value in part.ravel():
+            for level, share in levels_near(value):
+                counts[level] += share
         share = sum((count - limit for count in counts if count > limit), Fraction(0)) / 256
         below, found = Fraction(0), []
         for count in counts:
@@ -102,12 +113,13 @@ def by_fractions(image: np.ndarray, clip_limit: Fraction, tiles: int) -> np.ndar
         first = floor(centre)
         return [(min(max(first + more, 0), tiles - 1), abs(1 - more - (centre - first))) for more in (0, 1)]
 
-    out = np.empty_like(image)
+    out = np.empty(image.shape, np.uint8)
     for row, column in np.ndindex(*image.shape):
         value = sum(
-            tables[down][across][image[row, column]] * tall * wide
+            tables[down][across][level] * share * tall * wide
             for down, tall in near(row, height)
             for across, wide in near(column, width)
+            for level, share in levels_near(image[row, column])
         )
         out[row, column] = floor(value + Fraction(1, 2))
     return out
@@ -117,6 +129,41 @@ def by_fractions(image: np.ndarray, clip_limit: Fraction, tiles: int) -> np.ndar
 def test_even_shares_are_those_of_exact_fractions(clip_limit: float, tiles: int, shape: tuple[int, int]) -> None:
     image = textured(shape, seed=3)
     assert np.array_equal(clahe(image, clip_limit, tiles, "even"), by_fractions(image, Fraction(clip_limit), tiles))
+
+
+@pytest.mark.parametrize(("clip_limit", "tiles", "shape"), [(2.0, 4, (24, 20)), (0.75, 3, (21, 30)), (40.0, 1, (9, 5))])
+def test_parts_of_levels_are_read_as_exact_fractions_are(clip_limit: float, tiles: int, shape: tuple[int, int]) -> None:
+    film = textured(shape, seed=3) * np.uint16(16)
+    film += np.random.default_rng(4).integers(0, 16, shape, np.uint16)
+    film[:2, :3] = 255 * 16  # the end of the range has no level above it
+    found = clahe(film.clip(0, 255 * 16), clip_limit, tiles, "even", 16)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, by_fractions(film.clip(0, 255 * 16), Fraction(clip_limit), tiles, 16))
+
+
+def test_steps_change_nothing_in_a_film_of_whole_levels() -> None:
+    for shape in [(1, 1), (1, 9), (7, 3), (65, 64), (3, 200)]:
+        image = textured(shape)
+        assert np.array_equal(clahe(image * np.uint16(16), redistribution="even", steps=16), even(image))
+
+
+def test_a_pixel_between_two_levels_by_hand() -> None:
+    # 16 px in one tile, without a limit: half of them at 10, half at 12.5, which is half a pixel each for 12 and 13.
+    # Up to 10: 8 px; up to 12: 12; up to 13: 16. So 12.5 becomes what lies between 12 / 16 and 16 / 16 of 255.
+    film = np.repeat(np.array([10 * 16, 200], np.uint16), 8).reshape(4, 4)
+    found = clahe(film, clip_limit=256, tiles=1, redistribution="even", steps=16)
+    assert sorted(set(found.ravel().tolist())) == [128, 223]  # 127.5 and 223.125
+
+
+def test_opencv_cannot_take_steps() -> None:
+    with pytest.raises(ValueError, match="steps 16 with redistribution 'opencv'"):
+        clahe(textured((16, 16)), steps=16)
+    with pytest.raises(ValueError, match="steps 0"):
+        clahe(textured((16, 16)), redistribution="even", steps=0)
+
+
+def even(image: np.ndarray) -> np.ndarray:
+    return clahe(image, redistribution="even")
 
 
 def test_even_shares_turn_and_mirror_with_the_film() -> None:
@@ -137,6 +184,23 @@ def test_half_a_level_of_noise_moves_even_shares_less() -> None:
         return float(np.sqrt(np.mean(apart.reshape(32, 5, 32, 5).mean(axis=(1, 3)) ** 2)))
 
     assert 3 * moved("even") < moved("opencv")
+
+
+def test_a_film_read_in_steps_is_not_moved_by_how_it_was_rounded() -> None:
+    """Noise of a quarter of a level: rounded to levels first, it is a level for some pixels and none for others."""
+    random = np.random.default_rng(0)
+    film = 110 + 60 * np.sin(np.mgrid[:160, :160].sum(axis=0) / 90)
+    one, other = (film + random.uniform(-0.25, 0.25, film.shape) for _ in range(2))
+
+    def moved(steps: int) -> float:
+        kind = np.uint16 if steps > 1 else np.uint8
+        first, second = (
+            clahe(np.rint(seen * steps).astype(kind), redistribution="even", steps=steps).astype(float)
+            for seen in (one, other)
+        )
+        return float(np.sqrt(np.mean((first - second) ** 2)))
+
+    assert 1.5 * moved(16) < moved(1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 3), (65, 64), (3, 200)])

@@ -81,11 +81,12 @@ CONFIGS = [
     ImageConfig(size=48, channels=("raw", "equalize"), lungs="crop"),
     ImageConfig(size=50, tiles=4, clip_limit=3.3, gamma=0.8, compat="authors", lungs="mask"),
     ImageConfig(size=72, channels=("clahe", "raw"), redistribution="even", lungs="crop", lung_edges="mass"),
+    ImageConfig(size=60, channels=("clahe", "raw", "beasf"), redistribution="even", level_steps=16, lungs="none"),
     ImageConfig(size=56, channels=("universal", "raw", "universal"), universal_gamma=0.4, lungs="mask_whole"),
 ]
 
 
-@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: f"{cfg.lungs}-{cfg.lung_edges}")
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: f"{cfg.lungs}-{cfg.lung_edges}-{cfg.level_steps}")
 def test_model_input_equals_numpy_on_films_of_any_size(cfg: ImageConfig) -> None:
     twin = traced(lambda film: graph.model_input(film, cfg), FILM)
     for seed, shape in enumerate([(512, 512), (400, 333), (128, 128), (1, 1), (70, 91), (65, 640)]):
@@ -107,7 +108,7 @@ def test_model_input_equals_numpy_where_films_shrink_by_whole_factors() -> None:
             assert np.array_equal(twin(film), stack.model_input(film, cfg))
 
 
-@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: f"{cfg.lungs}-{cfg.lung_edges}")
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: f"{cfg.lungs}-{cfg.lung_edges}-{cfg.level_steps}")
 def test_model_input_with_box_region_and_reference(cfg: ImageConfig) -> None:
     reference = np.bincount(np.arange(3000) % 181, minlength=256)
     twin = traced(
