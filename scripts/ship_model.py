@@ -31,7 +31,8 @@ COMPARED = 64
 @click.option("--limit", "limits", multiple=True, help="A limit of this model for its card; can be repeated.")
 @click.option("--data-note", default="", help="What it was trained on, for its card.")
 @click.option("--command", "made_by", default="", help="The command that trained it, for its card.")
-def main(run: Path, target: Path, limits: tuple[str, ...], data_note: str, made_by: str) -> None:
+@click.option("--half-from", type=click.IntRange(0), metavar="N", help="Halve kernels of N values and more.")
+def main(run: Path, target: Path, limits: tuple[str, ...], data_note: str, made_by: str, half_from: int | None) -> None:
     """Write RUN's model with its record to TARGET, a version folder of saved_models/."""
     from covidcxr_tf.models.files import load_model, model_digest, save_model
     from covidcxr_tf.report.card import write_card
@@ -40,7 +41,7 @@ def main(run: Path, target: Path, limits: tuple[str, ...], data_note: str, made_
         raise click.ClickException(f"{target} exists; expected a new version folder")
     whole, facts = load_model(run / "model.keras")
     target.mkdir(parents=True)
-    for least in HALF_FROM:
+    for least in HALF_FROM if half_from is None else (half_from,):
         path = save_model(whole, target / "model.keras", facts, half=True, half_from=least)
         half, _ = load_model(path)
         difference = largest_difference(run, whole, half, facts)

@@ -6,7 +6,6 @@ checkpoint on the test set), logits with softmax also for two classes unless ``c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +16,9 @@ from covidcxr_tf.evaluate.table import class_names, probabilities
 from covidcxr_tf.predict import HierarchicalModel, combine_levels, load_any, predict_manifest, predictions_table
 from covidcxr_tf.recipes.classifier import judge, model, write_judgement
 from covidcxr_tf.recipes.datasets import model_facts, open_manifest
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.train.distribution import connect
-from covidcxr_tf.train.run_dir import RunDir
 from covidcxr_tf.train.sameness import PLACES, write_same
 
 __all__ = ["aggregate", "execute_levels", "judge", "level_configs", "model"]
@@ -40,24 +39,13 @@ def level_configs(config: Config) -> dict[str, Config]:
     return configs
 
 
-def execute_levels(
-    config: Config,
-    out: str | Path,
-    *,
-    devices: str = "all",
-    skip_bad: int = 0,
-    resume: bool = False,
-    derived: Sequence[str] = (),
-) -> Outcome:
-    """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5).
-
-    With `resume`, a level that is finished is not trained again; keys of the config in `derived` may then differ.
-    """
-    from covidcxr_tf.recipes.execute import execute  # which calls this function for hierarchical configs
+def execute_levels(config: Config, out: str | Path, launch: Launch) -> Outcome:
+    """Train both levels on one patient split and return the run that combines them (Haghanifar 2020, Table 5)."""
+    from covidcxr_tf.recipes.execute import execute_part  # which calls this function for hierarchical configs
 
     manifest = open_manifest(config)
     levels = level_configs(config)
-    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
+    run = launch.open(out, config)
     run.write_split(manifest)
     split = run.folder / "split_manifest.csv"
     # Levels see the original labels, the same patients in the same splits.
@@ -66,9 +54,8 @@ def execute_levels(
     root = config.data.root or str(manifest.attrs["root"])
     for name, level in levels.items():
         table = merge(level.model_dump(mode="json"), {"data": {"manifest": str(split), "root": root}})
-        wanted, folder = check_config(table), run.folder / name
-        execute(wanted, folder, devices=devices, skip_bad=skip_bad, resume=resume, derived=PLACES)
-    if not connect(devices).is_chief:
+        execute_part(check_config(table), run.folder / name, launch.of_part(PLACES))
+    if not connect(launch.devices).is_chief:
         return Outcome(run, {})
     combined = load_any(run.folder)
     assert isinstance(combined, HierarchicalModel)
@@ -77,7 +64,7 @@ def execute_levels(
         rows = manifest[manifest["split"] == part].reset_index(drop=True)
         rows.attrs = manifest.attrs
         if len(rows):
-            tables[part], _ = predict_manifest(combined, rows, skip_bad=skip_bad)
+            tables[part], _ = predict_manifest(combined, rows, skip_bad=launch.skip_bad)
     facts = model_facts(config, manifest, combined.first.lungs) | {"arch": f"{config.arch}, two levels"}
     metrics = write_judgement(config, run, tables, facts)
     return Outcome(run, metrics)

@@ -22,6 +22,7 @@ from covidcxr_tf.models.losses import build_loss
 from covidcxr_tf.pipeline.normalisation import estimate_normalisation
 from covidcxr_tf.recipes.datasets import Datasets, build_datasets, demo_manifest
 from covidcxr_tf.recipes.folds import execute_folds
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.recipes.phases import execute_phases
 from covidcxr_tf.report.document import write_report
@@ -77,41 +78,44 @@ def execute(
         process trains in `out`, ConfigError or SplitError where a resumed run began with another config or split,
         Stopped after SIGTERM.
     """
-    if profile and (config.run_phases or config.data.folds or config.task == "hierarchical"):
+    return execute_part(config, out, Launch(devices, skip_bad, resume, derived, profile))
+
+
+def execute_part(config: Config, out: str | Path, launch: Launch) -> Outcome:
+    """Train as the config says and return the finished run; as `execute`, for parts of a run too."""
+    if launch.profile and (config.run_phases or config.data.folds or config.task == "hierarchical"):
         raise UsageError("--profile of a run of several trainings", expected="one training, such as one of its phases")
-    crew = connect(devices)  # before TensorFlow computes anything
+    crew = connect(launch.devices)  # before TensorFlow computes anything
     with stop_signals(), crew.faults(), crew.folder(out) as folder, run_lock(folder):
-        if not resume:
+        if not launch.resume:
             check_free(folder)  # before the films are prepared, which may take hours
         run = RunDir(folder)
-        done = _all_finished_before(crew, config, run, derived) if resume else None
+        done = _all_finished_before(crew, config, run, launch)
         if done is not None:
             return done
         if not config.data.manifest:  # films are prepared by one process at a time, and drawn by any
             crew.chief_first(lambda: demo_manifest(config))
-        outcome = _execute(config, folder, devices, skip_bad, resume, derived, profile)
+        outcome = _train(config, folder, launch)
         if crew.is_chief:
             run.finish()
             write_report(run.folder)
         return outcome
 
 
-def _execute(
-    config: Config, out: Path, devices: str, skip_bad: int, resume: bool, derived: Sequence[str], profile: bool
-) -> Outcome:
+def _train(config: Config, out: Path, launch: Launch) -> Outcome:
+    """Train the network of a config, or those of its levels, phases or folds."""
     recipe = resolve("recipes", config.recipe)
     if config.task == "hierarchical":
-        return recipe.execute_levels(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
+        return recipe.execute_levels(config, out, launch)
     if hasattr(recipe, "check"):
         recipe.check(config)
     if config.run_phases:
-        return execute_phases(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
+        return execute_phases(config, out, launch)
     if config.data.folds:
-        return execute_folds(config, out, devices=devices, skip_bad=skip_bad, resume=resume, derived=derived)
-    if resume:  # a config that has changed is told before hours of preparing its films
-        RunDir(out).check_config(config, derived)
-    sets = build_datasets(config, skip_bad=skip_bad)
-    return train_and_judge(config, sets, out, devices=devices, resume=resume, derived=derived, profile=profile)
+        return execute_folds(config, out, launch)
+    if launch.resume:  # a config that has changed is told before hours of preparing its films
+        RunDir(out).check_config(config, launch.derived)
+    return train_and_judge(config, build_datasets(config, skip_bad=launch.skip_bad), out, launch)
 
 
 def finished_before(config: Config, run: RunDir, derived: Sequence[str] = ()) -> Outcome | None:
@@ -130,9 +134,11 @@ def finished_before(config: Config, run: RunDir, derived: Sequence[str] = ()) ->
     return Outcome(run, metrics)
 
 
-def _all_finished_before(crew: Crew, config: Config, run: RunDir, derived: Sequence[str]) -> Outcome | None:
-    """Return what the chief's run found before, on all; the others get its model, which a phase may begin with."""
-    done = finished_before(config, run, derived) if crew.is_chief else None
+def _all_finished_before(crew: Crew, config: Config, run: RunDir, launch: Launch) -> Outcome | None:
+    """Return what the chief's resumed run found before, on all; the others get its model: a phase may begin with it."""
+    if not launch.resume:
+        return None
+    done = finished_before(config, run, launch.derived) if crew.is_chief else None
     metrics = crew.document(None if done is None else done.metrics)
     if metrics is None:
         return None
@@ -140,16 +146,7 @@ def _all_finished_before(crew: Crew, config: Config, run: RunDir, derived: Seque
     return Outcome(run, metrics)
 
 
-def train_and_judge(
-    config: Config,
-    sets: Datasets,
-    out: str | Path,
-    *,
-    devices: str = "all",
-    resume: bool = False,
-    derived: Sequence[str] = (),
-    profile: bool = False,
-) -> Outcome:
+def train_and_judge(config: Config, sets: Datasets, out: str | Path, launch: Launch) -> Outcome:
     """Train one network on batches that are there, judge it, and return the finished run.
 
     Raises
@@ -157,20 +154,20 @@ def train_and_judge(
     CovidcxrError
         As `execute`.
     """
-    crew = connect(devices)
+    crew = connect(launch.devices)
     crew.meet()  # films are prepared on each machine; who waits here hears signals
-    done = _all_finished_before(crew, config, RunDir(out), derived) if resume else None
+    done = _all_finished_before(crew, config, RunDir(out), launch)
     if done is not None:
         done.run.write_split(sets.manifest)  # holds it against the split that the run was of
         return done
     keras.utils.set_random_seed(config.seed)
     recipe = resolve("recipes", config.recipe)
-    with new_run(out, config, resume=resume, derived=derived) as run:
-        job = prepare_job(config, sets, run, recipe, devices)
-    job.profile = profile
+    with new_run(out, config, launch) as run:
+        job = prepare_job(config, sets, run, recipe, launch.devices)
+    job.profile = launch.profile
     draw = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: draw_history(run.history, run.figures))
     job.callbacks = (draw,) if crew.is_chief else ()
-    fit(job, resume=resume)
+    fit(job, resume=launch.resume)
     if not crew.is_chief:
         return Outcome(run, {})
     metrics = recipe.judge(config, job, sets)
@@ -179,10 +176,10 @@ def train_and_judge(
 
 
 @contextlib.contextmanager
-def new_run(out: str | Path, config: Config, *, resume: bool = False, derived: Sequence[str] = ()) -> Iterator[RunDir]:
+def new_run(out: str | Path, config: Config, launch: Launch) -> Iterator[RunDir]:
     """Give a run folder; a new one goes again if what is done with it fails before the first step."""
-    fresh = not (resume and RunDir(out).config_file.is_file())
-    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
+    fresh = not (launch.resume and RunDir(out).config_file.is_file())
+    run = launch.open(out, config)
     try:
         yield run
     except BaseException:

@@ -7,7 +7,6 @@ epoch and the cut-off; the rest trains. The films are prepared once for all fold
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +16,10 @@ from covidcxr_tf.evaluate.folds import evaluate_folds, read_folds
 from covidcxr_tf.evaluate.table import write_predictions
 from covidcxr_tf.files import write_json, write_text
 from covidcxr_tf.recipes.datasets import PARTS, assemble, open_manifest, prepare_films
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.report.comparison import draw_folds
 from covidcxr_tf.train.distribution import connect
-from covidcxr_tf.train.run_dir import RunDir
 
 
 def fold_split(folds: pd.Series, number: int, count: int) -> pd.Series:
@@ -29,18 +28,8 @@ def fold_split(folds: pd.Series, number: int, count: int) -> pd.Series:
     return folds.map(lambda fold: "test" if fold == test else "validation" if fold == validation else "train")
 
 
-def execute_folds(
-    config: Config,
-    out: str | Path,
-    *,
-    devices: str = "all",
-    skip_bad: int = 0,
-    resume: bool = False,
-    derived: Sequence[str] = (),
-) -> Outcome:
+def execute_folds(config: Config, out: str | Path, launch: Launch) -> Outcome:
     """Train one network a fold and return the pooled judgement, with the fold-wise one in ``folds``.
-
-    With `resume`, folds that are finished are not trained again; keys of the config in `derived` may then differ.
 
     Raises
     ------
@@ -50,8 +39,8 @@ def execute_folds(
     from covidcxr_tf.recipes.execute import train_and_judge  # execute calls this function
 
     manifest = open_manifest(config)
-    prepared, lungs = prepare_films(config, manifest, skip_bad=skip_bad)
-    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
+    prepared, lungs = prepare_films(config, manifest, skip_bad=launch.skip_bad)
+    run = launch.open(out, config)
     attributes = manifest.attrs
     count = config.data.folds
     for number in range(1, count + 1):
@@ -59,8 +48,8 @@ def execute_folds(
         films.attrs = attributes
         groups = {part: tuple(sorted(set(films["fold"][films["split"] == part]))) for part in PARTS}
         sets = assemble(config, dataclasses.replace(prepared, manifest=films), lungs, groups)
-        train_and_judge(config, sets, run.folder / f"fold_{number}", devices=devices, resume=resume, derived=derived)
-    if not connect(devices).is_chief:
+        train_and_judge(config, sets, run.folder / f"fold_{number}", launch)
+    if not connect(launch.devices).is_chief:
         return Outcome(run, {})
     tables = read_folds(run.folder)
     # Which fold tested a film is all the split there is: every film is tested on once, unless it could not be read.

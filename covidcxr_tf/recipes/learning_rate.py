@@ -14,6 +14,7 @@ from covidcxr_tf.errors import ConfigError
 from covidcxr_tf.files import write_text
 from covidcxr_tf.recipes.datasets import build_datasets
 from covidcxr_tf.recipes.execute import new_run, prepare_job
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.phases import phase_configs
 from covidcxr_tf.report.figures import save_figure
 from covidcxr_tf.train.lr_finder import RangeTest, range_test
@@ -54,7 +55,7 @@ def find_learning_rate(
     keras.utils.set_random_seed(config.seed)
     config = check_config(merge(config.model_dump(mode="json"), {"data": {"folds": 0}}))
     sets = build_datasets(config, skip_bad=skip_bad)
-    with new_run(out, config) as run:
+    with new_run(out, config, Launch()) as run:
         job = prepare_job(config, sets, run, resolve("recipes", config.recipe), devices)
     test = range_test(job, steps=steps)
     table = write_text(run.folder / "lr_range.csv", test.table.to_csv(index=False))

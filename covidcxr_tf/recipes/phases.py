@@ -7,7 +7,6 @@ phase's result, which is what was asked for.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from covidcxr_tf.data.manifest import load_manifest
 from covidcxr_tf.data.splits import with_split
 from covidcxr_tf.files import replacing, write_json
 from covidcxr_tf.recipes.datasets import demo_manifest
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.outcome import Outcome
 from covidcxr_tf.train.run_dir import RunDir
 from covidcxr_tf.train.sameness import PLACES, write_same
@@ -47,36 +47,27 @@ def phase_configs(config: Config) -> dict[str, Config]:
     return configs
 
 
-def execute_phases(
-    config: Config,
-    out: str | Path,
-    *,
-    devices: str = "all",
-    skip_bad: int = 0,
-    resume: bool = False,
-    derived: Sequence[str] = (),
-) -> Outcome:
+def execute_phases(config: Config, out: str | Path, launch: Launch) -> Outcome:
     """Train the phases of a config and return the last one's judgement, with those of the others inside.
 
-    One split by patient holds for all phases: a test patient of one is in no other's training films. With `resume`,
-    phases that are finished are not trained again; keys of the config in `derived` may then differ.
+    One split by patient holds for all phases: a test patient of one is in no other's training films.
 
     Raises
     ------
     CovidcxrError
         As `execute`; SplitError where a phase would be tested on patients that an earlier one was trained on.
     """
-    from covidcxr_tf.recipes.execute import execute  # which calls this function
+    from covidcxr_tf.recipes.execute import execute_part  # which calls this function
 
     phases = phase_configs(config)
-    run = RunDir.reopen(out, config, derived=derived) if resume else RunDir.create(out, config)
+    run = launch.open(out, config)
     shared = _one_split(config, run.folder / "split_manifest.csv")
     weights, metrics, outcome = config.model.init, {}, None
     for name, phase in phases.items():
         data = {} if phase.data.manifest != config.data.manifest else shared
         table = merge(phase.model_dump(mode="json"), {"model": {"init": weights}, "data": data})
         part, folder = check_config(table), run.folder / name
-        outcome = execute(part, folder, devices=devices, skip_bad=skip_bad, resume=resume, derived=PLACES)
+        outcome = execute_part(part, folder, launch.of_part(PLACES))
         weights = str(outcome.run.model)
         metrics[name] = outcome.metrics
     assert outcome is not None

@@ -29,6 +29,7 @@ from covidcxr_tf.imaging.reading import read_image
 from covidcxr_tf.progress import track
 from covidcxr_tf.recipes.datasets import PARTS, assemble, open_manifest, prepare_films
 from covidcxr_tf.recipes.execute import train_and_judge
+from covidcxr_tf.recipes.launch import Launch
 from covidcxr_tf.recipes.phases import phase_configs
 
 #: Check -> what is left of the films that it trains on.
@@ -133,7 +134,7 @@ def _train(evidence: Evidence, config: Config, split: pd.DataFrame, name: str, f
         _write(CHANGES[name](film, evidence.look(film)), folder / str(films.at[row, "path"]))
     prepared, lungs = prepare_films(config, films, out=folder / "prepared")
     sets = assemble(config, prepared, lungs, {part: (part,) for part in PARTS})
-    train_and_judge(config, sets, folder / "run")
+    train_and_judge(config, sets, folder / "run", Launch())
     table = read_predictions(folder / "run" / "predictions_test.csv").set_index("path")
     table = table.loc[films.loc[films["split"] == "test", "path"]].reset_index()
     trained = int((films["split"] == "train").sum())
