@@ -16,6 +16,7 @@ from typing import Any
 import click
 import keras
 import numpy as np
+from PIL import Image
 
 #: Largest difference of a probability that half-size weights may make.
 TOLERANCE = 2e-3
@@ -23,6 +24,8 @@ TOLERANCE = 2e-3
 HALF_FROM = (0, 5_000, 20_000, 50_000)
 #: Films that both versions are asked about.
 COMPARED = 64
+#: A picture of no more colours than this is a chart: 256 of them are enough, and its file a quarter.
+CHART_COLOURS = 4096
 
 
 @click.command()
@@ -54,6 +57,8 @@ def main(run: Path, target: Path, limits: tuple[str, ...], data_note: str, made_
     for name in ("metrics.json", "history.csv"):
         shutil.copyfile(run / name, target / name)
     shutil.copytree(run / "figures", target / "figures")
+    for picture in target.glob("figures/*.png"):
+        fewer_colours(picture)
     (target / "config.toml").write_text(without_places((run / "config.toml").read_text()))
     data = {
         "films": data_note,
@@ -83,6 +88,18 @@ def largest_difference(run: Path, whole: keras.Model, half: keras.Model, facts: 
         if seen >= COMPARED:
             break
     return largest
+
+
+def fewer_colours(picture: Path) -> None:
+    """Write a PNG of a chart anew with at most 256 colours; leave one of a film as it is."""
+    from covidcxr_tf.files import replacing
+
+    chart = Image.open(picture).convert("RGB")
+    if chart.getcolors(CHART_COLOURS) is None:
+        return
+    chart = chart.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    with replacing(picture) as aside:
+        chart.save(aside, "PNG", optimize=True)
 
 
 def without_places(config: str) -> str:

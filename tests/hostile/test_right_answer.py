@@ -170,7 +170,7 @@ def test_the_default_classifier_in_every_dress(dress: str, film: np.ndarray, def
     bare, found = default(film), default(read_image(DRESSES[dress](film), name=dress))
     assert (found.verdict, bare.verdict) == ("good", "good")
     moved = found.differs(bare)
-    assert moved < 0.05
+    assert moved < 0.03
     if dress in LOSSY and moved >= 0.01:
         pytest.xfail(f"known: what {dress} loses moves a probability of covid_classifier by {moved:.3f}")
     assert moved < 0.01
@@ -202,7 +202,7 @@ def test_a_film_that_is_shown_wrongly_is_flagged(way: str, chest: np.ndarray, ju
 
 @pytest.mark.parametrize("way", ["inverted", "on its left", "on its right"])
 def test_inverted_and_sideways_films_are_told_by_their_lungs(way: str, film: np.ndarray, either: Judge) -> None:
-    """Whatever model is asked. Of films on their head a sixth are not (`scripts/mask_failures.py`)."""
+    """Whatever model is asked. Of films on their head one in eleven is not (`scripts/mask_failures.py`)."""
     assert either(np.ascontiguousarray(WRONG[way](film))).verdict in ("poor", "not found")
 
 

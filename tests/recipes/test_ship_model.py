@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from covidcxr_tf.models.files import load_model, model_digest
 
@@ -65,3 +66,21 @@ def test_weights_that_lose_too_much_are_not_shipped(
     assert done.exit_code != 0
     assert "1.0e-02" in done.output
     assert not (tmp_path / "1").exists()
+
+
+def test_charts_keep_their_look_with_fewer_colours_and_films_all_of_theirs(ship: dict, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    blend = np.linspace(0, 1, 1000)[:, np.newaxis]
+    lines = np.rint(blend * [40, 120, 180] + (1 - blend) * 255).astype(np.uint8)  # the soft edges of a line on white
+    chart = np.repeat(lines[np.newaxis], 40, axis=0)
+    film = random.integers(0, 256, (80, 80, 3), np.uint8)
+    for name, pixels in (("chart", chart), ("film", film)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        before = (tmp_path / f"{name}.png").read_bytes()
+        ship["fewer_colours"](tmp_path / f"{name}.png")
+        after = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), int)
+        if name == "film":
+            assert (tmp_path / "film.png").read_bytes() == before
+        else:
+            assert np.abs(after - pixels).max() <= 4
+            assert len(np.unique(after.reshape(-1, 3), axis=0)) <= 256 < len(np.unique(lines, axis=0))
