@@ -15,11 +15,11 @@ Redistribution = Literal["opencv", "even"]
 LEVELS = 256
 #: Steps within a level in the tables of "even".
 FINE = 16
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+_Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def clahe(
-    image: Image,
+    image: _Image,
     clip_limit: float = 2.0,
     tiles: int = 8,
     redistribution: Redistribution = "opencv",
@@ -80,7 +80,7 @@ def _reject(clip_limit: float, tiles: int, redistribution: str, steps: int) -> N
         raise ValueError(f"steps {steps} with redistribution '{redistribution}': expected 1, or 'even'")
 
 
-def _tile_tables(image: Image, clip_limit: float, tiles: int, steps: int) -> tuple[npt.NDArray[np.int32], int, int]:
+def _tile_tables(image: _Image, clip_limit: float, tiles: int, steps: int) -> tuple[npt.NDArray[np.int32], int, int]:
     """Return what each tile makes of each step of each level, int32 (tiles * tiles * 256 * steps,); height, width.
 
     In units of 1 / (16 steps) of a level.
@@ -116,7 +116,7 @@ def _between(tables: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int32]
 
 
 def _blended(
-    image: Image, tables: npt.NDArray[np.int32], height: int, width: int, tiles: int, steps: int
+    image: _Image, tables: npt.NDArray[np.int32], height: int, width: int, tiles: int, steps: int
 ) -> npt.NDArray[np.uint8]:
     """Return for each pixel the mean of what the four nearest tiles make of it, weighted by their nearness."""
     above, below, down = _neighbours(image.shape[0], height, tiles)
