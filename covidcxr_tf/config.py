@@ -198,6 +198,8 @@ class Config(_Table):
             raise ValueError("image.lungs must be none for segmentation: the masks cover the whole film")
         if self.image.level_steps > 1 and self.image.redistribution != "even":
             raise ValueError('image.level_steps above 1 needs image.redistribution = "even": OpenCV reads whole levels')
+        if self.image.level_steps > 1 and self.image.histogram_reference:
+            raise ValueError("image.level_steps must be 1 with image.histogram_reference: its levels are whole")
         scores = {"segmentation": ("val_loss", "val_dice"), "multilabel": ("val_loss", "val_auroc")}.get(
             self.task, ("val_loss", "val_accuracy", "val_auroc", "val_f1")
         )

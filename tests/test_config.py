@@ -65,6 +65,11 @@ def test_contract_defaults_of_chexnet() -> None:
         ("train.monitor=val_lss", "train.monitor 'val_lss' is no score of classification; expected val_loss"),
         ("task=segmentation", "image.lungs must be none for segmentation"),
         ("patches.validation_votes=65", "less than or equal to 64"),
+        ("image.level_steps=16", 'needs image.redistribution = "even"'),
+        (
+            "image={redistribution='even', level_steps=16, histogram_reference='a.png'}",
+            "must be 1 with image.histogram_reference",
+        ),
     ],
 )
 def test_refusals_name_the_key_and_what_was_expected(override: str, message: str) -> None:

@@ -16,6 +16,7 @@ LEVELS = 256
 #: Steps within a level in the tables of "even".
 FINE = 16
 _Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+_Whole = npt.NDArray[np.int32]
 
 
 def clahe(
@@ -29,7 +30,7 @@ def clahe(
 
     Parameters
     ----------
-    image : uint8 (H, W), or uint16 (H, W) with `steps` above 1
+    image : uint8 (H, W), or uint16 (H, W) from 0 to 255 `steps` with `steps` above 1
     clip_limit : float
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
@@ -52,8 +53,8 @@ def clahe(
     Raises
     ------
     ValueError
-        If `clip_limit` is not positive, `tiles` or `steps` is below 1, `redistribution` is unknown, or OpenCV is to
-        take steps.
+        If `clip_limit` is not positive, `tiles` or `steps` is below 1, `redistribution` is unknown, OpenCV is to take
+        steps, or a value lies above 255 `steps`.
 
     Notes
     -----
@@ -61,6 +62,8 @@ def clahe(
     """
     _reject(clip_limit, tiles, redistribution, steps)
     if redistribution == "even":
+        if steps > 1 and image.size and image.max() > (LEVELS - 1) * steps:
+            raise ValueError(f"a value is {image.max()}: expected at most {(LEVELS - 1) * steps}, 255 in {steps} steps")
         tables, height, width = _tile_tables(image, clip_limit, tiles, steps)
         return _blended(image, tables, height, width, tiles, steps)
     # A cv2 CLAHE object holds scratch memory: one a call, as threads must not share it.
@@ -80,52 +83,55 @@ def _reject(clip_limit: float, tiles: int, redistribution: str, steps: int) -> N
         raise ValueError(f"steps {steps} with redistribution '{redistribution}': expected 1, or 'even'")
 
 
-def _tile_tables(image: _Image, clip_limit: float, tiles: int, steps: int) -> tuple[npt.NDArray[np.int32], int, int]:
-    """Return what each tile makes of each step of each level, int32 (tiles * tiles * 256 * steps,); height, width.
-
-    In units of 1 / (16 steps) of a level.
-    """
+def _tile_tables(image: _Image, clip_limit: float, tiles: int, steps: int) -> tuple[_Whole, int, int]:
+    """Return what each tile makes of each level, int32 (tiles * tiles * 256 + 1,) in 16ths; a tile's height, width."""
     below, right = (-length % tiles for length in image.shape)
     whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     height, width = whole.shape[0] // tiles, whole.shape[1] // tiles
     tile = (np.arange(whole.shape[0]) // height)[:, np.newaxis] * tiles + np.arange(whole.shape[1]) // width
-    cell, part = np.divmod(whole, steps) if steps > 1 else (whole, None)
-    cell = (tile * LEVELS + cell).ravel()
-    counts = np.bincount(cell, minlength=tiles * tiles * LEVELS).astype(np.int64) * steps
+    level, part = _level_and_part(whole, steps)
+    cell = (tile * LEVELS + level).ravel()
+    counts = np.bincount(cell, minlength=tiles * tiles * LEVELS).astype(np.int64).reshape(-1, LEVELS) * steps
     if part is not None:
         # So much of a pixel counts for the next level; exact, as sums of small whole numbers are in float64.
-        passed_on = np.bincount(cell, part.ravel(), minlength=len(counts)).astype(np.int64)
+        passed_on = np.bincount(cell, part.ravel(), minlength=counts.size).astype(np.int64).reshape(-1, LEVELS)
         counts -= passed_on
-        counts[1:] += passed_on[:-1]  # the highest level has nothing to pass on
-    counts = counts.reshape(-1, LEVELS)
+        counts[:, 1:] += passed_on[:, :-1]  # the highest level has nothing to pass on
     counts *= LEVELS  # 256ths of a pixel's step
-    limit = max(int(clip_limit * height * width), LEVELS) * steps
+    # No bin is higher than all bins' mean times their number, so a greater limit clips no more.
+    limit = max(int(min(clip_limit, LEVELS) * (height * width)), LEVELS) * steps
     excess = np.maximum(counts - limit, 0).sum(axis=1, keepdims=True)
     counts = np.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
     half = LEVELS * LEVELS * height * width * steps
     tables = (np.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half)
-    return _between(tables, steps), height, width
+    # One entry more, for what would lie above the last level of the last tile.
+    return np.append(tables, 0).astype(np.int32), height, width
 
 
-def _between(tables: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int32]:
-    """Return tables (tiles, 256) with steps between their entries, times the steps; all in one row."""
-    part: npt.NDArray[np.int32] = np.arange(steps, dtype=np.int32)
-    here = tables.astype(np.int32)[..., np.newaxis]
-    after = np.concatenate([here[:, 1:], here[:, -1:]], axis=1)
-    return np.asarray(here * (steps - part) + after * part, np.int32).ravel()
+def _level_and_part(image: _Image, steps: int) -> tuple[_Whole, _Whole | None]:
+    """Return the level at or below each pixel, and the steps above it; None where levels are whole."""
+    level = image.astype(np.int32)
+    if steps == 1:
+        return level, None
+    whole = level // np.int32(steps)
+    return whole, level - whole * np.int32(steps)
 
 
-def _blended(
-    image: _Image, tables: npt.NDArray[np.int32], height: int, width: int, tiles: int, steps: int
-) -> npt.NDArray[np.uint8]:
+def _blended(image: _Image, tables: _Whole, height: int, width: int, tiles: int, steps: int) -> npt.NDArray[np.uint8]:
     """Return for each pixel the mean of what the four nearest tiles make of it, weighted by their nearness."""
     above, below, down = _neighbours(image.shape[0], height, tiles)
     left, right, across = _neighbours(image.shape[1], width, tiles)
-    level = image.astype(np.int64)
+    level, part = _level_and_part(image, steps)
+
+    def made_by(tile: _Whole) -> _Whole:
+        place = tile * np.int32(LEVELS) + level
+        here = tables[place]
+        # Nothing lies above level 255, so that the next table's first entry counts for nothing there.
+        return here if part is None else here * np.int32(steps) + (tables[place + np.int32(1)] - here) * part
 
     def row(tile_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         first = tile_row[:, np.newaxis] * tiles
-        before, after = (tables[(first + column) * (LEVELS * steps) + level] for column in (left, right))
+        before, after = (made_by((first + column).astype(np.int32)) for column in (left, right))
         return before * (2 * width - across) + after * across  # int64, as the weights are
 
     down = down[:, np.newaxis]

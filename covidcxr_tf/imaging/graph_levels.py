@@ -187,7 +187,7 @@ def clahe(
 
     Parameters
     ----------
-    image : uint8 [H, W], or uint16 [H, W] with `steps` above 1
+    image : uint8 [H, W], or uint16 [H, W] from 0 to 255 `steps` with `steps` above 1
     clip_limit : float
         Greatest bin height as a multiple of the mean bin height; above 0.
     tiles : int
@@ -233,12 +233,17 @@ def _evenly(image: tf.Tensor, clip_limit: float, tiles: int, steps: int) -> tf.T
     tables = _even_tables(padded, height * width, clip_limit, tiles, steps)
     above, below, down = _whole_neighbours(shape[0], height, tiles)
     left, right, across = _whole_neighbours(shape[1], width, tiles)
-    level = tf.cast(image, tf.int64)
+    value = tf.cast(image, tf.int64)
+    level, part = value // steps, value % steps
+    after = tf.minimum(level + 1, LEVELS - 1)
+
+    def made_by(tile: tf.Tensor) -> tf.Tensor:
+        here = tf.gather(tables, tile * LEVELS + level)
+        return here if steps == 1 else here * (steps - part) + tf.gather(tables, tile * LEVELS + after) * part
 
     def row(tile_row: tf.Tensor) -> tf.Tensor:
         first = tile_row[:, tf.newaxis] * tiles
-        before, after = (tf.gather(tables, (first + column) * (LEVELS * steps) + level) for column in (left, right))
-        return before * (2 * width - across) + after * across
+        return made_by(first + left) * (2 * width - across) + made_by(first + right) * across
 
     down = down[:, tf.newaxis]
     whole = 4 * height * width * (FINE * steps)
@@ -247,21 +252,20 @@ def _evenly(image: tf.Tensor, clip_limit: float, tiles: int, steps: int) -> tf.T
 
 
 def _even_tables(padded: tf.Tensor, area: tf.Tensor, clip_limit: float, tiles: int, steps: int) -> tf.Tensor:
-    """Return int64 [tiles * tiles * 256 * steps]: what each tile makes of each step, in 1 / (16 steps) of a level."""
+    """Return int64 [tiles * tiles * 256]: what each tile makes of each level, in 16ths of a level."""
     height, width = (side // tiles for side in tf.unstack(tf.shape(padded)))
-    found = tf.reshape(_tile_counts(padded, height, width, tiles, LEVELS * steps), [-1, LEVELS, steps])
-    next_one = tf.range(steps, dtype=tf.int64)
-    own = steps - next_one
-    up = tf.reduce_sum(found * next_one, axis=2)
-    counts = tf.reduce_sum(found * own, axis=2) + tf.pad(up[:, :-1], [[0, 0], [1, 0]])
+    value = tf.cast(padded, tf.int32)
+    counts = _tile_counts(value // steps, height, width, tiles) * steps
+    if steps > 1:
+        passed_on = _tile_counts(value // steps, height, width, tiles, weights=value % steps)
+        counts += tf.pad(passed_on[:, :-1], [[0, 0], [1, 0]]) - passed_on
     counts *= LEVELS  # 256ths of a pixel's step
-    limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64), tf.int64), LEVELS) * steps
+    most = min(clip_limit, LEVELS)
+    limit = tf.maximum(tf.cast(most * tf.cast(area, tf.float64), tf.int64), LEVELS) * steps
     excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
     counts = tf.minimum(counts, limit) * LEVELS + excess  # 65536ths: the excess of a tile over 256 bins
     half = LEVELS * LEVELS * area * steps
-    tables = (tf.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half)
-    after = tf.concat([tables[:, 1:], tables[:, -1:]], axis=1)
-    return tf.reshape(tables[..., tf.newaxis] * own + after[..., tf.newaxis] * next_one, [-1])
+    return tf.reshape((tf.cumsum(counts, axis=1) * (2 * FINE * (LEVELS - 1)) + half) // (2 * half), [-1])
 
 
 def _whole_neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -294,7 +298,7 @@ def _tile_tables(
     padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, clip_limit: float, tiles: int
 ) -> tf.Tensor:
     """Return float32 [tiles * tiles * 256], the grey level that each tile gives to each level."""
-    counts = tf.cast(_tile_counts(padded, tile_rows, tile_columns, tiles, LEVELS), tf.int32)
+    counts = tf.cast(_tile_counts(padded, tile_rows, tile_columns, tiles), tf.int32)
     area = tile_rows * tile_columns
     limit = tf.maximum(tf.cast(clip_limit * tf.cast(area, tf.float64) / LEVELS, tf.int32), 1)
     excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)
@@ -309,14 +313,17 @@ def _tile_tables(
     return tf.reshape(tf.clip_by_value(table, 0.0, 255.0), [-1])
 
 
-def _tile_counts(padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, tiles: int, bins: int) -> tf.Tensor:
-    """Return int64 [tiles * tiles, bins], the pixels of each tile at each value."""
+def _tile_counts(
+    padded: tf.Tensor, tile_rows: tf.Tensor, tile_columns: tf.Tensor, tiles: int, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Return int64 [tiles * tiles, 256], the pixels of each tile at each level, or the sums of their weights int32."""
     down = tf.range(tf.shape(padded)[0]) // tile_rows
     across = tf.range(tf.shape(padded)[1]) // tile_columns
-    cell = (down[:, tf.newaxis] * tiles + across) * bins + tf.cast(padded, tf.int32)
-    cells = tiles * tiles * bins
-    counts = tf.math.bincount(tf.reshape(cell, [-1]), minlength=cells, maxlength=cells)
-    return tf.cast(tf.reshape(counts, [tiles * tiles, bins]), tf.int64)
+    cell = (down[:, tf.newaxis] * tiles + across) * LEVELS + tf.cast(padded, tf.int32)
+    cells = tiles * tiles * LEVELS
+    flat = None if weights is None else tf.cast(tf.reshape(weights, [-1]), tf.int64)
+    counts = tf.math.bincount(tf.reshape(cell, [-1]), flat, minlength=cells, maxlength=cells)
+    return tf.cast(tf.reshape(counts, [tiles * tiles, LEVELS]), tf.int64)
 
 
 def _neighbours(length: tf.Tensor, tile: tf.Tensor, tiles: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

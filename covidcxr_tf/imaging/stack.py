@@ -102,7 +102,7 @@ def channels(
     Parameters
     ----------
     image : uint8 or uint16 (H, W)
-        Of `film_levels`. Only CLAHE reads parts of levels; the other channels are made from whole ones.
+        Of `film_levels`. Only CLAHE reads parts of levels; the other channels are made from `whole_levels`.
     cfg : ImageConfig
         `channels`, `gamma`, `clip_limit`, `tiles`, `redistribution`, `level_steps`, `compat` and `universal_gamma`
         count here. A channel may repeat.
@@ -133,7 +133,10 @@ def channels(
 
 
 def whole_levels(image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], cfg: ImageConfig) -> npt.NDArray[np.uint8]:
-    """Return `film_levels` as 8-bit levels; a half goes to the even one."""
+    """Return `film_levels` as 8-bit levels; a half goes to the even one.
+
+    With parts of levels the film was rounded to those first: one pixel in thirty is a level beside `to_levels`.
+    """
     if cfg.level_steps == 1:
         return image.astype(np.uint8, copy=False)
     return np.rint(image * np.float32(1 / cfg.level_steps)).astype(np.uint8)

@@ -158,8 +158,18 @@ def test_a_pixel_between_two_levels_by_hand() -> None:
 def test_opencv_cannot_take_steps() -> None:
     with pytest.raises(ValueError, match="steps 16 with redistribution 'opencv'"):
         clahe(textured((16, 16)), steps=16)
+    with pytest.raises(ValueError, match="a value is 4095: expected at most 4080"):
+        clahe(np.full((16, 16), 4095, np.uint16), redistribution="even", steps=16)
     with pytest.raises(ValueError, match="steps 0"):
         clahe(textured((16, 16)), redistribution="even", steps=0)
+
+
+@pytest.mark.parametrize("steps", [1, 16])
+def test_a_limit_above_every_bin_clips_nothing(steps: int) -> None:
+    film = textured((40, 30)) * (np.uint16(steps) if steps > 1 else np.uint8(1))
+    unclipped = clahe(film, 256, 2, "even", steps)
+    for limit in (1e3, 1e18, 1e300, float("inf")):
+        assert np.array_equal(clahe(film, limit, 2, "even", steps), unclipped)
 
 
 def even(image: np.ndarray) -> np.ndarray:
