@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +12,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+) -> Generator[Result, None, None]:
     """Yield ``work(item)`` of each item in the order of the items.
 
     Parameters
@@ -27,7 +30,8 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         Items begun and not yet handed out, at most: this bounds the memory, whatever the number of items.
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers)
+    own: set[threading.Thread] = set()
+    pool = ThreadPoolExecutor(workers, initializer=lambda: own.add(threading.current_thread()))
     try:
         for item in items:
             if len(waiting) >= ahead:
@@ -36,4 +40,6 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Who leaves this generator half-way may leave it to the garbage collector, which runs in any thread: in one of
+        # the pool's own, too, and that cannot wait for itself.
+        pool.shutdown(wait=threading.current_thread() not in own, cancel_futures=True)

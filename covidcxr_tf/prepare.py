@@ -195,6 +195,10 @@ class _Kept:
         self.places, self.bad = places, bad
         self._results = in_order(work, rows[places:], THREADS, 4 * THREADS)
 
+    def close(self) -> None:
+        """Let go of the films that were begun and are not wanted any more."""
+        self._results.close()
+
     def films(self, manifest: pd.DataFrame, allowed: int, progress: Progress) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield row, pixels and mask; raise for the film beyond the `allowed` bad ones of this group."""
         for result in self._results:
@@ -240,6 +244,8 @@ def _write(
                 names.append(name)
         except ImageError as fault:
             raise _with_remedy(fault, skip_bad) from fault
+        finally:
+            kept.close()
         files[group] = names
         bad += kept.bad
     progress.close(f"{len(bad)} set aside" if bad else "")

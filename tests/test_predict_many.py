@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,6 +246,29 @@ def test_what_fails_is_raised_at_its_turn() -> None:
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_a_worker_may_be_the_one_that_lets_go_of_the_rest() -> None:
+    """As the garbage collector does, which runs in whatever thread asks for memory."""
+    left, closed = threading.Event(), threading.Event()
+    faults: list[BaseException] = []
+
+    def work(number: int) -> int:
+        if number == 1:
+            left.wait(60)
+            try:
+                results.close()
+            except BaseException as fault:
+                faults.append(fault)
+            closed.set()
+        return number
+
+    results = in_order(work, range(9), 1, 2)
+    assert next(results) == 0
+    left.set()
+    closed.wait(60)
+    assert faults == []
+    assert [*results] == []
 
 
 def test_a_ledger_forgets_the_line_that_was_cut(tmp_path: Path) -> None:
