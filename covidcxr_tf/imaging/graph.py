@@ -67,17 +67,17 @@ def to_uint8(film: tf.Tensor) -> tf.Tensor:
 
 def to_levels(film: tf.Tensor) -> tf.Tensor:
     """Return a resized film as 8-bit levels with ties settled; twin of `stack.to_levels`."""
+    return tf.cast(_in_steps(film, 1), tf.uint8)
+
+
+def _in_steps(film: tf.Tensor, steps: int) -> tf.Tensor:
     fine = tf.round(film * (255.0 * FINE))
-    return tf.cast(tf.clip_by_value(tf.round(fine * (1.0 / FINE)), 0.0, 255.0), tf.uint8)
+    return tf.clip_by_value(tf.round(fine * (steps / FINE)), 0.0, 255.0 * steps)
 
 
 def film_levels(film: tf.Tensor, cfg: ImageConfig) -> tf.Tensor:
     """Return a resized film as `channels` takes it, uint8 or uint16 [H, W]; twin of `stack.film_levels`."""
-    if cfg.level_steps == 1:
-        return to_levels(film)
-    fine = tf.round(film * (255.0 * FINE))
-    parts = tf.round(fine * (cfg.level_steps / FINE))
-    return tf.cast(tf.clip_by_value(parts, 0.0, 255.0 * cfg.level_steps), tf.uint16)
+    return to_levels(film) if cfg.level_steps == 1 else tf.cast(_in_steps(film, cfg.level_steps), tf.uint16)
 
 
 def whole_levels(image: tf.Tensor, cfg: ImageConfig) -> tf.Tensor:

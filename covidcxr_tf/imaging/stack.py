@@ -36,8 +36,13 @@ def to_levels(film: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     -------
     uint8 (H, W)
     """
+    return _in_steps(film, 1).astype(np.uint8)
+
+
+def _in_steps(film: npt.NDArray[np.float32], steps: int) -> npt.NDArray[np.float32]:
+    """Return a film in whole steps, so many a level, from 0 to 255 `steps`."""
     fine = np.rint(film * np.float32(255 * FINE))
-    return np.clip(np.rint(fine * np.float32(1 / FINE)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(fine * np.float32(steps / FINE)), 0, 255 * steps)
 
 
 def film_levels(film: npt.NDArray[np.float32], cfg: ImageConfig) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
@@ -53,11 +58,7 @@ def film_levels(film: npt.NDArray[np.float32], cfg: ImageConfig) -> npt.NDArray[
     -------
     uint8 (H, W), or uint16 (H, W) from 0 to 255 `level_steps`
     """
-    if cfg.level_steps == 1:
-        return to_levels(film)
-    fine = np.rint(film * np.float32(255 * FINE))
-    parts = np.rint(fine * np.float32(cfg.level_steps / FINE))
-    return np.clip(parts, 0, 255 * cfg.level_steps).astype(np.uint16)
+    return to_levels(film) if cfg.level_steps == 1 else _in_steps(film, cfg.level_steps).astype(np.uint16)
 
 
 def three_channel(

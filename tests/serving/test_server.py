@@ -123,7 +123,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
-        pytest.skip("openssl is not there")
+        pytest.skip("no openssl: apt-get install openssl")
     return cert, key
 
 
