@@ -83,7 +83,9 @@ class ModelConfig(_Table):
     normalise: Literal["init", "imagenet", "estimate", "none"] = "init"
     # Means of 3 x 3 px that the film goes through first, where the architecture has them: a Gaussian of sqrt(2n/3) px.
     # What a film's file format changes is finer than that.
-    low_pass: int = Field(0, ge=0, le=12)
+    low_pass: int = Field(0, ge=0, le=32)
+    # The answer is the mean of the film's and its mirror image's (logits), where the architecture has that; two passes.
+    mirrored: bool = False
     normalise_films: int = Field(2048, ge=1)  # training films, not patches, whose mean and deviation `estimate` takes
     blocks: tuple[int, ...] = ()  # layers in each block, where the architecture has blocks; empty: its own
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # U-Net, per level

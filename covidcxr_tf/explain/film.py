@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from covidcxr_tf.catalog import ARCHS, EXPLAINERS, nearest, resolve
+from covidcxr_tf.catalog import EXPLAINERS, nearest, resolve
 from covidcxr_tf.classifiers import NO_LUNGS, FilmInput, PatchModel
 from covidcxr_tf.errors import UsageError, WeightsError
 from covidcxr_tf.explain.explanation import Explanation, Film, Mask, PatchFacts, Superpixels
@@ -18,7 +18,7 @@ from covidcxr_tf.explain.heat_share import heat_share
 from covidcxr_tf.explain.placing import heat_on_film, positive_share, superpixels_on_film
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.region import lungs_found, mask_film
-from covidcxr_tf.models import cam_layer
+from covidcxr_tf.models import features
 from covidcxr_tf.models.files import model_digest
 from covidcxr_tf.models.shipped import find_shipped
 
@@ -273,9 +273,8 @@ def check_target(loaded: LoadedModel, target: str) -> None:
 
 
 def heat_layer(loaded: LoadedModel) -> str | None:
-    """Return the layer that the architecture's file names for heat maps, or None where the model has no such layer."""
-    name = cam_layer(loaded.arch) if loaded.arch in ARCHS else None
-    return name if any(layer.name == name for layer in loaded.model.layers) else None
+    """Return the layer that heat maps are drawn from, or None where the model has no such layer."""
+    return features.heat_layer(loaded.model, loaded.arch)
 
 
 def _heat(loaded: LoadedModel, method: str, image: npt.NDArray[np.float32], index: int) -> npt.NDArray[np.float32]:

@@ -57,7 +57,9 @@ def inference_copy(model: keras.Model, variant: Variant = "float32", *, keep: st
     """
     plan = _plan(model, keep)
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def clone(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Layer):  # an operation without weights
+            return layer.__class__.from_config(layer.get_config())
         if layer.name in plan.gone:
             return Passed(name=layer.name, dtype=_policy(layer, variant))
         if layer.name in plan.depthwise:
@@ -124,7 +126,7 @@ def pooled_first(model: keras.Model, keep: str | None = None) -> dict[str, str]:
 
 def foldable(model: keras.Model, keep: str | None = None) -> dict[str, str]:
     """Return linear layer -> the batch normalisation that can go into it, by name."""
-    inside = {id(layer) for layer in model.layers}
+    inside = {id(one) for one in model.operations}
     outputs = {id(tensor) for tensor in model.outputs}
     found = {}
     for norm in model.layers:
@@ -142,7 +144,7 @@ def foldable(model: keras.Model, keep: str | None = None) -> dict[str, str]:
 
 def sole_reader(model: keras.Model, layer: Any, keep: str | None = None) -> Any:
     """Return the one layer that reads `layer`; None if others, the caller (`keep`) or the outputs see it as well."""
-    inside = {id(one) for one in model.layers}
+    inside = {id(one) for one in model.operations}
     readers = [node.operation for node in layer._outbound_nodes if id(node.operation) in inside]
     seen = layer.name == keep or any(layer.output is tensor for tensor in model.outputs)
     return readers[0] if len(readers) == 1 and not seen else None

@@ -10,14 +10,13 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from covidcxr_tf.catalog import ARCHS
 from covidcxr_tf.classifiers import LoadedModel
 from covidcxr_tf.errors import RunFailed
 from covidcxr_tf.export.folding import Variant, inference_copy
 from covidcxr_tf.export.rules import Rules, gate_score
 from covidcxr_tf.lung_finder import LungFinder
 from covidcxr_tf.lungs.anatomy import LEFT_LUNG, RIGHT_LUNG
-from covidcxr_tf.models import cam_layer
+from covidcxr_tf.models import features
 
 Frozen = Callable[..., list[tf.Tensor]]
 
@@ -121,9 +120,9 @@ def heat_layer(model: keras.Model, arch: str) -> str:
     RunFailed
         If the network has no layer with rows and columns.
     """
-    names = {layer.name for layer in model.layers}
-    if arch in ARCHS and cam_layer(arch) in names:
-        return cam_layer(arch)
+    named = features.heat_layer(model, arch)
+    if named is not None:
+        return named
     for layer in reversed(model.layers):
         shape = tuple(getattr(layer.output, "shape", ()))
         if len(shape) == 4 and shape[1] != 1:

@@ -8,10 +8,11 @@ two CPU cores. ``weights="imagenet"`` reads the file of the package ``efficientn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
-from covidcxr_tf.models.layers import Normalisation, dropout_layer, initialise, logits_layer
+from covidcxr_tf.models.layers import Normalisation, dropout_layer, initialise, logits_layer, mean_of_sides
 from covidcxr_tf.models.lite0 import BLOCKS, HEAD, scaled, stages, top
 
 CAM_LAYER = "top_relu"
@@ -29,6 +30,7 @@ def build(
     blocks: Sequence[int] = BLOCKS,
     width: float = 1.0,
     low_pass: int = 0,
+    mirrored: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Return EfficientNet-Lite0 from films (N, H, W, channels) float32 in [0, 1] to logits (N, classes) float32.
@@ -53,6 +55,9 @@ def build(
         Blocks in each stage, and a factor of all filters. The defaults are EfficientNet-Lite0.
     low_pass : int
         Means of 3 x 3 px that the film goes through first; 0, as in the original, is none.
+    mirrored : bool
+        The logits are the mean of the film's and its mirror image's, at the price of two passes; heat maps come from
+        ``"mean_of_sides"``.
     seed : int, optional
         Seed of the initial weights and of dropout.
 
@@ -67,10 +72,11 @@ def build(
         from covidcxr_tf.models.weights import recommended_normalisation
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0), arch="efficientnet_lite0")
-    image, found = stages(
-        input_shape, normalise, blocks, width=width, synchronized=synchronized, low_pass=low_pass, seed=seed
-    )
+    seen: dict[str, Any] = {"low_pass": low_pass, "mirrored": mirrored}
+    image, found = stages(input_shape, normalise, blocks, width=width, synchronized=synchronized, seed=seed, **seen)
     features = top(found[-1], scaled(HEAD, width), synchronized=synchronized, seed=seed)
+    if mirrored:
+        features = mean_of_sides(features)
     features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
     if dropout:
         features = dropout_layer(dropout, seed)(features)

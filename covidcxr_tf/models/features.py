@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import keras
 
+from covidcxr_tf.catalog import ARCHS
 from covidcxr_tf.errors import WeightsError
+from covidcxr_tf.models import cam_layer
+from covidcxr_tf.models.layers import MEAN_OF_SIDES
+
+
+def heat_layer(model: keras.Model, arch: str) -> str | None:
+    """Return the layer that heat maps and the gate are about, or None where the model has no such layer.
+
+    It is the mean of both sides where there is one, else the layer that the architecture's file names.
+    """
+    names = {layer.name for layer in model.layers}
+    if MEAN_OF_SIDES in names:
+        return MEAN_OF_SIDES
+    name = cam_layer(arch) if arch in ARCHS else None
+    return name if name in names else None
 
 
 def with_channel_means(model: keras.Model, layer: str) -> keras.Model:

@@ -9,6 +9,9 @@ import keras
 
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, a channel each, of [0, 1]
 
+#: The layer of `mean_of_sides`.
+MEAN_OF_SIDES = "mean_of_sides"
+
 # ImageNet's training pictures, RGB, in units of [0, 1]: what torchvision's and Keras' DenseNets were trained with.
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -66,6 +69,29 @@ def smoothed(film: keras.KerasTensor, times: int) -> keras.KerasTensor:
     for time in range(times):
         film = keras.layers.AveragePooling2D(3, 1, padding="same", name=f"low_pass{time + 1}")(film)
     return film
+
+
+def both_sides(film: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the films and then their mirror images, (N, H, W, C) to (2 N, H, W, C), after ``"both_sides"``."""
+    return keras.layers.Concatenate(axis=0, name="both_sides")([film, _turned(film, "mirror_images")])
+
+
+def mean_of_sides(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the mean of each film's features and its mirror image's turned back, of what `both_sides` became.
+
+    (2 N, h, w, C) to (N, h, w, C), ``"mean_of_sides"``. Where pooling and a linear layer follow, the logits are the
+    mean of both sides' logits, and a film and its mirror image get one answer. Keras' own operations only, so that the
+    file opens without this package. Source of the idea: Krizhevsky 2012, section 4.1, with logits for probabilities.
+    """
+    film, mirrored = keras.ops.split(features, 2, axis=0)
+    film._keras_history.operation.name = "sides"  # else it counts the models of a process, and no two files are alike
+    return keras.layers.Average(name=MEAN_OF_SIDES)([film, _turned(mirrored, "mirrored_back")])
+
+
+def _turned(film: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    turned = keras.ops.flip(film, axis=2)
+    turned._keras_history.operation.name = name
+    return turned
 
 
 def logits_layer(units: int, seed: int | None = None) -> keras.layers.Dense:

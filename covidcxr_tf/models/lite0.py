@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import keras
 
-from covidcxr_tf.models.layers import Normalisation, he_normal, image_input, smoothed
+from covidcxr_tf.models.layers import Normalisation, both_sides, he_normal, image_input, smoothed
 
 EPSILON, MOMENTUM = 1e-3, 0.99
 STEM, HEAD = 32, 1280  # filters
@@ -47,6 +47,7 @@ def stages(
     width: float = 1.0,
     synchronized: bool = False,
     low_pass: int = 0,
+    mirrored: bool = False,
     seed: int | None = None,
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input ``"image"``, and a list: the normalised film, then the features after each stage.
@@ -67,6 +68,8 @@ def stages(
         Batch statistics over all replicas of a distribution strategy (TensorFlow backend only).
     low_pass : int
         Means of 3 x 3 px before the first convolution, see `layers.smoothed`.
+    mirrored : bool
+        The features are those of the films and then of their mirror images, see `layers.both_sides`.
     seed : int, optional
         Seed of the initial weights.
 
@@ -79,6 +82,8 @@ def stages(
         raise ValueError(f"blocks is {tuple(blocks)}; expected 1 to {len(STAGES)} numbers, each at least 1")
     image, film = image_input(input_shape, normalise)
     film = smoothed(film, low_pass)
+    if mirrored:
+        film = both_sides(film)
     unit = _Unit(synchronized, seed)
     features = unit.convolution(film, scaled(STEM, width), 3, 2, "stem")
     found, number = [film], 0

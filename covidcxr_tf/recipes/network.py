@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import keras
@@ -30,27 +31,31 @@ def build_network(
     outputs : int
         Classes, or channels of a mask.
     settings : dict
-        The task's own, name -> value; ``compat``, ``dropout``, ``low_pass``, ``seed`` and ``blocks`` are the config's.
+        The task's own, name -> value; ``compat``, ``dropout``, ``low_pass``, ``mirrored``, ``seed`` and
+        ``blocks`` are the config's.
     fixed : tuple of str
         Settings that are the architecture's own even if its signature names them.
 
     Raises
     ------
     ConfigError
-        For a low pass that the architecture has no layers for.
+        For a low pass or a mean of both sides that the architecture has no layers for.
     """
     wanted = config.model
     build = resolve("archs", config.arch)
     known = inspect.signature(build).parameters.keys() - set(fixed)
-    if wanted.low_pass and "low_pass" not in known:
-        raise ConfigError(
-            f"model.low_pass is {wanted.low_pass}, and {config.arch} has no such layers",
-            expected="0",
-        )
+    for name, nothing in (("low_pass", 0), ("mirrored", False)):
+        value = getattr(wanted, name)
+        if value != nothing and name not in known:
+            raise ConfigError(
+                f"model.{name} is {json.dumps(value)}, and {config.arch} has no such layers",
+                expected=json.dumps(nothing),
+            )
     given = settings | {
         "compat": config.compat,
         "dropout": wanted.dropout,
         "low_pass": wanted.low_pass,
+        "mirrored": wanted.mirrored,
         "seed": config.seed,
     }
     if wanted.blocks:

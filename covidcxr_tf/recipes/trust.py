@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from covidcxr_tf.catalog import ARCHS
 from covidcxr_tf.config import Config
 from covidcxr_tf.errors import DataError, SplitError, UsageError
 from covidcxr_tf.evaluate.temperature import fit_table_temperature
 from covidcxr_tf.gate import fit_gate
-from covidcxr_tf.models import cam_layer
-from covidcxr_tf.models.features import with_channel_means
+from covidcxr_tf.models.features import heat_layer, with_channel_means
 from covidcxr_tf.recipes.datasets import Datasets
 from covidcxr_tf.train.validation import evaluate_batches
 
@@ -29,10 +27,7 @@ Step = Callable[[Any], Any]
 
 def gate_layer(config: Config, model: keras.Model) -> str | None:
     """Return the layer whose channel means the gate is about; None for models of patches and without such a layer."""
-    if config.patches.size or config.arch not in ARCHS:
-        return None
-    name = cam_layer(config.arch)
-    return name if any(layer.name == name for layer in model.layers) else None
+    return None if config.patches.size else heat_layer(model, config.arch)
 
 
 def build_step(model: keras.Model, loss: Callable[[Any, Any], Any], layer: str | None) -> Step:

@@ -148,6 +148,7 @@ def single_tensor_cuts(model: keras.Model) -> list[str]:
                 raise ConfigError(
                     f"what '{layer.name}' takes is not the first output of a layer of {model.name}",
                     expected="layers only, each called once",
+                    remedy="set train.recompute = false",
                 )
             last_use[place[id(tensor)]] = number
     found, reach = [], 0  # the furthest use of any tensor before

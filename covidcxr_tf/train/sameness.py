@@ -23,6 +23,7 @@ LATER = {
     "train.accumulate_steps": 1,
     "train.decay": "none",
     "model.low_pass": 0,
+    "model.mirrored": False,
     "image.redistribution": "opencv",
     "image.level_steps": 1,
     "image.lung_edges": "region",

@@ -11,7 +11,10 @@ import pytest
 import tensorflow as tf
 
 from covidcxr_tf.errors import RunFailed
+from covidcxr_tf.explain.cam import cam
 from covidcxr_tf.explain.gradcam import gradcam, gradcam_plus_plus, last_spatial_layer, saliency, scaled, scorecam
+from covidcxr_tf.models import build
+from covidcxr_tf.models.features import heat_layer
 
 CAMS = [gradcam, gradcam_plus_plus, scorecam]
 ALL = [*CAMS, saliency]
@@ -233,3 +236,17 @@ def test_broken_weights_are_named() -> None:
     model.get_layer("logits").set_weights([np.full((5, 2), np.nan), np.zeros(2)])
     with pytest.raises(RunFailed, match="not finite"):
         gradcam(model, random_image(), 1, "last_relu")
+
+
+@pytest.mark.parametrize("method", [gradcam, gradcam_plus_plus, scorecam, cam])
+def test_a_mirrored_network_s_heat_turns_with_the_film(method: Any) -> None:
+    options = {"input_shape": (48, 48, 1), "blocks": (1, 1, 1), "width": 0.25, "low_pass": 1, "mirrored": True}
+    model = build("efficientnet-lite0", 3, seed=7, **options)
+    layer = heat_layer(model, "efficientnet-lite0")
+    assert layer == last_spatial_layer(model) == "mean_of_sides"
+    film = np.random.default_rng(7).random((48, 48, 1), dtype=np.float32)
+    film[8:20, 30:44] = 1
+    heat, turned = (method(model, np.ascontiguousarray(seen), 1, layer) for seen in (film, film[:, ::-1]))
+    assert heat.shape == (48, 48) and heat.max() == 1
+    np.testing.assert_allclose(turned[:, ::-1], heat, atol=2e-3)
+    assert np.abs(turned - heat).max() > 0.1

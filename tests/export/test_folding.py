@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -149,3 +151,41 @@ def test_a_densenet_keeps_its_answers_features_and_slopes(seed: int) -> None:
     for mine, expected in zip(seen(copy), seen(model), strict=True):
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(mine, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_convolution_that_an_operation_reads_too_stays() -> None:
+    """Keras counts its operations apart from its layers."""
+    image = keras.Input((6, 6, 2))
+    features = keras.layers.Conv2D(3, 1, use_bias=False, name="conv")(image)
+    turned = keras.ops.flip(features, axis=2)
+    pooled = keras.layers.AveragePooling2D(2, 2, name="pool")(features)
+    assert pooled_first(keras.Model(image, pooled)) == {"conv": "pool"}
+    assert pooled_first(keras.Model(image, [pooled, keras.layers.ReLU()(turned)])) == {}
+    scaled = keras.layers.BatchNormalization(name="bn")(features)
+    assert foldable(keras.Model(image, scaled)) == {"conv": "bn"}
+    assert foldable(keras.Model(image, keras.layers.Add()([scaled, turned]))) == {}
+
+
+@pytest.mark.parametrize("variant", ["float32", "bfloat16"])
+def test_a_mirrored_network_keeps_its_answers_features_and_slopes(variant: Any) -> None:
+    options = {"input_shape": (48, 48, 1), "blocks": (1, 1, 1), "width": 0.25, "low_pass": 1, "mirrored": True}
+    model = statistics_drawn(build("efficientnet-lite0", 3, seed=4, **options), 4)
+    films = tf.constant(np.random.default_rng(4).random((3, 48, 48, 1)), tf.float32)
+
+    def seen(network: keras.Model) -> list[np.ndarray]:
+        both = keras.Model(network.inputs, [network.get_layer("mean_of_sides").output, network.outputs[0]])
+
+        def look(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                features, logits = both(images, training=False)
+                score = logits[:, 1] ** 2
+            slopes = tape.gradient(score, features)
+            return tuple(tf.cast(value, tf.float32) for value in (features, logits, slopes))
+
+        return [value.numpy() for value in freeze(look, network, tf.TensorSpec([None, 48, 48, 1]))(films)]
+
+    close = {"float32": 1e-5, "bfloat16": 0.05}[variant]
+    for mine, expected in zip(seen(inference_copy(model, variant, keep="mean_of_sides")), seen(model), strict=True):
+        assert len(expected) == 3 and np.abs(expected).max() > 0
+        np.testing.assert_allclose(mine, expected, atol=close * np.abs(expected).max())

@@ -71,11 +71,6 @@ def judge() -> Judge:
     return judge_of("covid_cxnet")
 
 
-@pytest.fixture(scope="session")
-def default() -> Judge:
-    return judge_of("covid_classifier")
-
-
 @pytest.fixture(scope="session", params=["covid_cxnet", "covid_classifier"])
 def either(request: pytest.FixtureRequest) -> Judge:
     return judge_of(request.param)
@@ -156,24 +151,13 @@ def test_every_dress_is_read_as_the_same_pixels(dress: str, film: np.ndarray) ->
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-def test_one_film_in_every_dress(dress: str, film: np.ndarray, judge: Judge) -> None:
-    bare, found = judge(film), judge(read_image(DRESSES[dress](film), name=dress))
+def test_one_film_in_every_dress(dress: str, film: np.ndarray, either: Judge) -> None:
+    """Of the two films here. README, "What was measured", says how many of sixty move by more, and what moves them."""
+    bare, found = either(film), either(read_image(DRESSES[dress](film), name=dress))
     overlap = 2 * (found.lungs & bare.lungs).sum() / (found.lungs.sum() + bare.lungs.sum())
     assert overlap > 0.99
     assert (found.verdict, bare.verdict) == ("good", "good")
     assert found.differs(bare) < 0.01
-
-
-@pytest.mark.parametrize("dress", DRESSES)
-def test_the_default_classifier_in_every_dress(dress: str, film: np.ndarray, default: Judge) -> None:
-    """It answers to fine detail and to where the lungs' box lies (README, "What was measured"): by how much is told."""
-    bare, found = default(film), default(read_image(DRESSES[dress](film), name=dress))
-    assert (found.verdict, bare.verdict) == ("good", "good")
-    moved = found.differs(bare)
-    assert moved < 0.02
-    if dress in LOSSY and moved >= 0.01:
-        pytest.xfail(f"known: what {dress} loses moves a probability of covid_classifier by {moved:.3f}")
-    assert moved < 0.01
 
 
 def test_other_pixels_give_another_answer(chest: np.ndarray, judge: Judge) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -93,3 +96,65 @@ def test_a_u_net_with_a_low_pass_answers_to_the_blurred_film_alone() -> None:
     wanted = np.asarray(plain(np.asarray(low_pass(film)), training=False))
     np.testing.assert_allclose(np.asarray(blurred(film, training=False)), wanted, atol=1e-5)
     assert np.abs(np.asarray(plain(film, training=False)) - wanted).max() > 1e-3
+
+
+def mirrored_pair(**options: object) -> tuple[keras.Model, keras.Model]:
+    """Return a plain and a mirrored network of the same weights, far from the ones that they began with."""
+    small = {"input_shape": (40, 40, 1), "blocks": (1, 1, 1), "width": 0.25, "seed": 3, "low_pass": 1, **options}
+    plain, mirrored = (models.build("efficientnet-lite0", 3, mirrored=which, **small) for which in (False, True))
+    random = np.random.default_rng(5)
+    plain.set_weights([random.uniform(0.3, 1.2, w.shape) * np.sign(w + 0.01) for w in plain.get_weights()])
+    mirrored.set_weights(plain.get_weights())
+    return plain, mirrored
+
+
+def test_logits_of_a_mirrored_network_are_the_mean_over_the_film_and_its_mirror_image() -> None:
+    plain, mirrored = mirrored_pair()
+    films = np.random.default_rng(0).random((3, 40, 40, 1), dtype=np.float32)
+    both = [np.asarray(plain(seen, training=False)) for seen in (films, np.ascontiguousarray(films[:, :, ::-1]))]
+    found = np.asarray(mirrored(films, training=False))
+    np.testing.assert_allclose(found, (both[0] + both[1]) / 2, rtol=1e-4)
+    turned = np.asarray(mirrored(np.ascontiguousarray(films[:, :, ::-1]), training=False))
+    np.testing.assert_allclose(turned, found, rtol=1e-4)
+    assert np.abs(both[0] - both[1]).max() > 1e-3 * np.abs(found).max()  # the plain one does tell left from right
+
+
+def test_films_of_a_batch_do_not_mix() -> None:
+    _, mirrored = mirrored_pair()
+    films = np.random.default_rng(1).random((5, 40, 40, 1), dtype=np.float32)
+    alone = np.concatenate([np.asarray(mirrored(film[None], training=False)) for film in films])
+    np.testing.assert_allclose(mirrored.predict(films, batch_size=2, verbose=0), alone, rtol=1e-4)
+
+
+def test_features_of_both_sides_lie_over_the_film_s_pixels() -> None:
+    """A spot on the right is seen on the right, by the mirror image's features too."""
+    plain, mirrored = mirrored_pair()
+    film = np.zeros((1, 40, 40, 1), np.float32)
+    film[0, 16:24, 30:36] = 1
+    answers = []
+    for seen in (film, np.zeros_like(film)):
+        mean = keras.Model(mirrored.input, mirrored.get_layer("mean_of_sides").output)
+        top = keras.Model(plain.input, plain.get_layer("top_relu").output)
+        assert mean.output_shape == top.output_shape
+        turned = np.asarray(top(np.ascontiguousarray(seen[:, :, ::-1]), training=False))[:, :, ::-1]
+        wanted = (np.asarray(top(seen, training=False)) + turned) / 2
+        answers.append(np.asarray(mean(seen, training=False)))
+        np.testing.assert_allclose(answers[-1], wanted, rtol=1e-4, atol=1e-5)
+    change = np.abs(answers[0] - answers[1])[0].sum(axis=(0, 2))
+    assert change[len(change) // 2 :].sum() > change[: len(change) // 2].sum()
+
+
+def test_a_mirrored_network_is_one_file_whatever_was_built_before(tmp_path: Path) -> None:
+    """And Keras alone opens it."""
+    first, second = (
+        models.build("efficientnet-lite0", 2, input_shape=(32, 32, 1), blocks=(1,), width=0.25, mirrored=True, seed=1)
+        for _ in range(2)
+    )
+    assert first.to_json() == second.to_json()
+    first.save(tmp_path / "mirrored.keras")
+    code = (
+        "import sys, keras; model = keras.saving.load_model(sys.argv[1], safe_mode=True); "
+        "assert 'covidcxr_tf' not in sys.modules; print(model.output_shape)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "mirrored.keras")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "(None, 2)"

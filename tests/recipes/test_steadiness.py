@@ -45,6 +45,6 @@ def test_an_answer_is_that_of_predict_and_a_flat_film_never_moves(steadiness: di
 def test_what_the_ways_change_is_small(steadiness: dict) -> None:
     film = np.random.default_rng(1).random((64, 64), dtype=np.float32) * np.float32(0.2) + np.float32(0.4)
     random = np.random.default_rng(2)
-    for way, most in (("JPEG of quality 95", 12), ("half a level of 255", 0.5)):
+    for way, most in (("JPEG of quality 95", 12), ("WebP of quality 95", 20), ("half a level of 255", 0.5)):
         moved = np.abs(steadiness["WAYS"][way](film, random) - film)
         assert 0 < moved.max() * 255 <= most + 1e-3

@@ -36,3 +36,4 @@ def test_keys_that_came_later_count_where_they_change_something() -> None:
     assert config_digest(load_config("efficientnet-lite0")) != config_digest(
         load_config("efficientnet-lite0", ["model.low_pass=0"])
     )
+    assert config_digest(load_config("base", ["model.mirrored=true"])) != plain
