@@ -113,13 +113,13 @@ def make_model(lung_models: Path, tmp_path_factory: pytest.TempPathFactory) -> M
     return write
 
 
-def a_gate(features: int) -> dict[str, Any]:
+def a_gate(features: int, layer: str = "relu") -> dict[str, Any]:
     """Return the gate of made-up features that lie about 1, fit to be stored."""
     from covidcxr_tf.gate import fit_gate
 
     random = np.random.default_rng(4)
     made = random.normal(1, 0.5, (80, features)) @ random.normal(0, 1, (features, features))
-    return fit_gate(made[:50], made[50:], "relu").as_facts()
+    return fit_gate(made[:50], made[50:], layer).as_facts()
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +150,14 @@ def masked_run(make_model: Maker) -> Path:
     histogram = np.bincount(np.arange(4000) % 251, minlength=256).tolist()
     facts = {"classes": ["normal", "covid19"], "positive": "covid19", "reference_histogram": histogram}
     return make_model("base", {"channels": ["universal"], "lungs": "mask_whole"}, facts, filters=6, compat="paper")
+
+
+@pytest.fixture(scope="session")
+def mirrored_run(make_model: Maker) -> Path:
+    """Return an EfficientNet-Lite0 of few blocks that sees the film and its mirror image, with a gate."""
+    facts = {"classes": ["normal", "pneumonia", "covid19"], "positive": "covid19", "gate": a_gate(64, "mean_of_sides")}
+    few = {"blocks": (1, 1), "width": 0.05, "low_pass": 2, "mirrored": True}
+    return make_model("efficientnet-lite0", {"lungs": "crop", "lung_edges": "mass"}, facts, **few)
 
 
 @pytest.fixture(scope="session")

@@ -114,8 +114,8 @@ def test_tensors_give_the_same_as_the_film(served: Signatures, cropped_run: Path
     assert found["probabilities"][1].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("kind", ["findings_run", "masked_run"])
-def test_findings_and_masked_films(kind: str, request: pytest.FixtureRequest, film_files: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("kind", ["findings_run", "masked_run", "mirrored_run"])
+def test_findings_masked_films_and_mirrored_networks(kind: str, request: pytest.FixtureRequest, film_files: dict[str, bytes]) -> None:
     loaded = LoadedModel.load(request.getfixturevalue(kind))
     graph = ServableGraph(loaded)
     names = ("png8", "jpeg", "no_lungs")
@@ -126,7 +126,7 @@ def test_findings_and_masked_films(kind: str, request: pytest.FixtureRequest, fi
         check_film(loaded, content, found, place)
         check_heat(loaded, content, heat, place)
     sums = found["probabilities"].sum(axis=1)
-    assert np.allclose(sums, 1) == (kind == "masked_run")
+    assert np.allclose(sums, 1) == (kind != "findings_run")
     requests = golden.golden_requests(loaded, 2)
     golden.check_equal(
         golden.python_answers(loaded, requests), golden.graph_answers(graph.endpoints, requests), "the model"
