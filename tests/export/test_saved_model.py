@@ -115,7 +115,9 @@ def test_tensors_give_the_same_as_the_film(served: Signatures, cropped_run: Path
 
 
 @pytest.mark.parametrize("kind", ["findings_run", "masked_run", "mirrored_run"])
-def test_findings_masked_films_and_mirrored_networks(kind: str, request: pytest.FixtureRequest, film_files: dict[str, bytes]) -> None:
+def test_findings_masked_films_and_mirrored_networks(
+    kind: str, request: pytest.FixtureRequest, film_files: dict[str, bytes]
+) -> None:
     loaded = LoadedModel.load(request.getfixturevalue(kind))
     graph = ServableGraph(loaded)
     names = ("png8", "jpeg", "no_lungs")
