@@ -18,7 +18,7 @@ from covidcxr_tf.gate import Gate
 from covidcxr_tf.imaging.stack import model_input
 from covidcxr_tf.lung_finder import LungFinder, model_file
 from covidcxr_tf.lungs.region import box_around
-from covidcxr_tf.models.features import with_channel_means
+from covidcxr_tf.models.features import sides, with_channel_means
 from covidcxr_tf.models.files import load_model, model_digest
 from covidcxr_tf.models.shipped import shipped_versions
 from covidcxr_tf.voting import Places, Vote, places, vote
@@ -28,7 +28,7 @@ OK, UNREADABLE, NO_LUNGS = 0, 1, 2
 WHOLE_FILM = (0.0, 0.0, 1.0, 1.0)
 #: A finding is called from this probability on.
 FINDING_FROM = 0.5
-#: Pixels of prepared films in one forward pass: sixteen films of 512 px, one of 1500 px.
+#: Pixels of prepared films in one forward pass: sixteen films of 512 px, one of 1500 px; mirror images count too.
 PIXELS_AT_ONCE = 16 * 512**2
 
 
@@ -101,7 +101,7 @@ class LoadedModel:
         self.arch = str(facts.get("arch", ""))
         self.threshold: float | None = facts.get("threshold")
         self.temperature = float(facts.get("temperature") or 1.0)
-        self.films_at_once = max(1, PIXELS_AT_ONCE // self.image.size**2)
+        self.films_at_once = max(1, PIXELS_AT_ONCE // (sides(model) * self.image.size**2))
         reference = facts.get("reference_histogram")
         self.reference = None if reference is None else np.asarray(reference, dtype=np.int64)
         self.gate = Gate.from_facts(facts["gate"], path) if facts.get("gate") else None

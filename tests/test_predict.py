@@ -23,6 +23,7 @@ from covidcxr_tf.lung_finder import Look, LungFinder
 from covidcxr_tf.lungs.masks import mask_quality
 from covidcxr_tf.lungs.patches import coverage, patch_corners
 from covidcxr_tf.lungs.region import lung_box, lung_region, mask_film
+from covidcxr_tf.models import build
 from covidcxr_tf.models.files import load_model, model_digest, save_model
 from covidcxr_tf.predict import (
     NO_LUNGS,
@@ -413,3 +414,13 @@ def test_large_films_are_held_one_by_one() -> None:
         image = ImageConfig(size=side, lungs="none").model_dump(mode="json")
         loaded = LoadedModel(patch_network(), patch_facts(image=image, patches=None), Path("x"), None)
         assert loaded.films_at_once == films
+
+
+def test_mirror_images_count_among_what_is_held() -> None:
+    small = {"input_shape": (16, 16, 1), "blocks": (1,), "width": 0.1}
+    image = ImageConfig(size=512, lungs="none").model_dump(mode="json")
+    found = []
+    for mirrored in (False, True):
+        network = build("efficientnet-lite0", 2, mirrored=mirrored, **small)
+        found.append(LoadedModel(network, patch_facts(image=image, patches=None), Path("x"), None).films_at_once)
+    assert found == [16, 8]

@@ -143,7 +143,7 @@ def foldable(model: keras.Model, keep: str | None = None) -> dict[str, str]:
 
 
 def sole_reader(model: keras.Model, layer: Any, keep: str | None = None) -> Any:
-    """Return the one layer that reads `layer`; None if others, the caller (`keep`) or the outputs see it as well."""
+    """Return the one layer or operation that reads `layer`; None if others, an output or the caller (`keep`) do too."""
     inside = {id(one) for one in model.operations}
     readers = [node.operation for node in layer._outbound_nodes if id(node.operation) in inside]
     seen = layer.name == keep or any(layer.output is tensor for tensor in model.outputs)

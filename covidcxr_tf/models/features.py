@@ -11,7 +11,7 @@ from covidcxr_tf.models.layers import MEAN_OF_SIDES
 
 
 def heat_layer(model: keras.Model, arch: str) -> str | None:
-    """Return the layer that heat maps and the gate are about, or None where the model has no such layer.
+    """Return the layer that heat maps are drawn from and a new gate is fitted on, or None where there is no such layer.
 
     It is the mean of both sides where there is one, else the layer that the architecture's file names.
     """
@@ -20,6 +20,11 @@ def heat_layer(model: keras.Model, arch: str) -> str | None:
         return MEAN_OF_SIDES
     name = cam_layer(arch) if arch in ARCHS else None
     return name if name in names else None
+
+
+def sides(model: keras.Model) -> int:
+    """Return how many pictures the network sees of each film: 2 where its mirror image is one of them, else 1."""
+    return 2 if any(layer.name == MEAN_OF_SIDES for layer in model.layers) else 1
 
 
 def with_channel_means(model: keras.Model, layer: str) -> keras.Model:

@@ -1,7 +1,8 @@
 """Model files: a plain ``.keras`` archive with the facts of the model beside the weights.
 
-``covidcxr.json`` inside the archive says what a network alone cannot: classes, image path, split, threshold. Any
-Keras 3 opens the archive with ``keras.models.load_model`` and leaves that member aside.
+``covidcxr.json`` inside the archive says what a network alone cannot: classes, image path, split, threshold. Keras
+alone, from the version that this package needs, opens the archive with ``keras.models.load_model`` and leaves that
+member aside.
 """
 
 from __future__ import annotations

@@ -138,23 +138,23 @@ def single_tensor_cuts(model: keras.Model) -> list[str]:
         or any(isinstance(layer, keras.Model) for layer in model.layers)
     ):
         raise ConfigError(f"{model.name} is not flat", expected="one input, one output and no model inside another")
-    layers = model.layers  # each after all that it takes from
-    place = {id(layer.output): number for number, layer in enumerate(layers)}
-    # The last layer that takes a tensor from this one.
-    last_use = list(range(len(layers)))
-    for number, layer in enumerate(layers):
-        for tensor in _inputs_of(layer):
+    steps = model.operations  # layers, and Keras' operations between them, each after all that it takes from
+    place = {id(tensor): number for number, step in enumerate(steps) for tensor in _as_list(step.output)}
+    # The last step that takes a tensor from this one.
+    last_use = list(range(len(steps)))
+    for number, step in enumerate(steps):
+        for tensor in _inputs_of(step):
             if id(tensor) not in place:
                 raise ConfigError(
-                    f"what '{layer.name}' takes is not the first output of a layer of {model.name}",
+                    f"what '{step.name}' takes is not the first output of a layer of {model.name}",
                     expected="layers only, each called once",
                     remedy="set train.recompute = false",
                 )
             last_use[place[id(tensor)]] = number
     found, reach = [], 0  # the furthest use of any tensor before
-    for number, layer in enumerate(layers[:-1]):
-        if 0 < number >= reach:
-            found.append(layer.name)
+    for number, step in enumerate(steps[:-1]):
+        if 0 < number >= reach and isinstance(step, keras.layers.Layer):
+            found.append(step.name)
         reach = max(reach, last_use[number])
     return found
 
@@ -172,8 +172,11 @@ def choose_cuts(model: keras.Model, segments: int = SEGMENTS) -> list[str]:
     """
     if segments < 2:
         raise ConfigError(f"segments is {segments}", expected="at least 2")
-    sizes = [math.prod(side or 1 for side in layer.output.shape[1:]) for layer in model.layers]
-    names = [layer.name for layer in model.layers]
+    steps = model.operations
+    sizes = [
+        sum(math.prod(side or 1 for side in tensor.shape[1:]) for tensor in _as_list(step.output)) for step in steps
+    ]
+    names = [step.name for step in steps]
     noise = [names.index(name) for name in _random_layers(model)]
     before_noise = min(noise, default=len(names))
     places = [number for name in single_tensor_cuts(model) if (number := names.index(name)) < before_noise]
@@ -209,8 +212,10 @@ def _random_layers(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if getattr(layer, "seed_generator", None) is not None]
 
 
-def _inputs_of(layer: keras.layers.Layer) -> list[Any]:
-    """Return the tensors that a layer takes: none for the input itself."""
-    if isinstance(layer, keras.layers.InputLayer):
-        return []
-    return list(layer.input) if isinstance(layer.input, (list, tuple)) else [layer.input]
+def _inputs_of(step: Any) -> list[Any]:
+    """Return the tensors that a layer or an operation takes: none for the input itself."""
+    return [] if isinstance(step, keras.layers.InputLayer) else _as_list(step.input)
+
+
+def _as_list(tensors: Any) -> list[Any]:
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]

@@ -51,6 +51,28 @@ def gradients(model: keras.Model, forward: Callable) -> list[np.ndarray]:
     return [np.asarray(gradient) for gradient in compute(IMAGES)]
 
 
+def mirrored(dropout: float = 0.0) -> keras.Model:
+    """Return a network with operations that are no layers, of which one gives two tensors."""
+    small = {"input_shape": (16, 16, 1), "blocks": (1, 1), "width": 0.1, "low_pass": 1, "mirrored": True, "seed": 1}
+    return models.build("efficientnet-lite0", 2, dropout=dropout, **small)
+
+
+def test_a_network_of_both_sides_is_cut_within_and_after_them_and_trains_alike() -> None:
+    cuts = single_tensor_cuts(mirrored())
+    assert {"low_pass1", "both_sides", "top_relu", "mean_of_sides"} < set(cuts)
+    assert not {"mirror_images", "sides", "mirrored_back"} & set(cuts)  # operations, not layers
+    chosen = choose_cuts(mirrored(dropout=0.5))
+    assert chosen and set(chosen) <= set(cuts)
+    plain, again = mirrored(), mirrored()
+    expected = gradients(plain, lambda images: plain(images, training=True))
+    for one, other in zip(expected, gradients(again, recomputed(again)), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    plain, again = mirrored(), mirrored()
+    np.testing.assert_allclose(losses_of(again, recomputed(again)), losses_of(plain, None), rtol=1e-4)
+    for name, value in statistics(plain).items():
+        np.testing.assert_allclose(statistics(again)[name], value, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "dropout"), [({"cuts": ["pool1_pool", "conv2_block1_out"]}, 0.0), ({}, 0.5), ({"segments": 2}, 0.0)]
 )
