@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 Metric = Mapping[str, Any]
-Corner = Literal["lower right", "lower left", "upper left"]
+Corner = Literal["lower right", "lower left", "best"]
 
 
 def draw_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], axes: Axes) -> Axes:
@@ -116,7 +116,7 @@ def draw_reliability(
     axes.plot(bins.predicted, bins.observed, "o-", color=line_colour, markersize=4, label="\n".join(parts))
     columns = {"predicted": bins.predicted, "observed": bins.observed, "films": bins.count}
     remember(axes, pd.DataFrame({"curve": label, **columns}))
-    return _unit_square(axes, "mean predicted probability", "observed share", "upper left")
+    return _unit_square(axes, "mean predicted probability", "observed share", "best")  # the bins may lie on any side
 
 
 def draw_overlap_histogram(

@@ -76,6 +76,21 @@ def test_reliability_draws_its_bins() -> None:
     assert "n = 20 in 2 bins" in legend_of(axes)
 
 
+@pytest.mark.parametrize("above", [True, False])
+def test_the_legend_of_a_reliability_diagram_hides_no_bin(above: bool) -> None:
+    """Of a model that is too unsure, or too sure: bins in one corner or the other."""
+    stated = np.linspace(0.02, 0.6, 60) if above else np.linspace(0.4, 0.98, 60)
+    came = np.random.default_rng(0).random(60) < (0.95 if above else 0.05)
+    figure, (axes,) = figures.new_figure()
+    figures.draw_reliability(reliability(stated, came, 6), axes, "probability of the most probable class", AREA)
+    figure.canvas.draw()
+    legend = axes.get_legend()
+    assert legend is not None
+    ground = legend.get_window_extent()
+    bins = axes.transData.transform(points(axes.lines[1]))
+    assert len(bins) == 6 and not any(ground.contains(*place) for place in bins)
+
+
 def test_overlap_pictures() -> None:
     dice = np.array([0.5, 0.91, 0.95, 1.0])
     _, (left, right) = figures.new_figure(1, 2)
