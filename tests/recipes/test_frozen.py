@@ -46,7 +46,7 @@ def test_a_layer_that_cannot_be_the_last_frozen_one_is_refused(name: str) -> Non
 
 
 def test_a_low_pass_is_refused_where_there_is_none() -> None:
-    network = model(config("model.low_pass=2", "model.mirrored=false"))
+    network = model(config("model.low_pass=2"))
     assert [layer.name for layer in network.layers[:3]] == ["image", "low_pass1", "low_pass2"]
     with pytest.raises(ConfigError, match="chexnet has no such layers"):
         model(load_config("chexnet", ["model.low_pass=1", "image.size=32"]))
@@ -54,7 +54,7 @@ def test_a_low_pass_is_refused_where_there_is_none() -> None:
 
 def test_a_mean_of_both_sides_is_refused_where_there_is_none() -> None:
     names = [layer.name for layer in model(config("model.mirrored=true")).layers]
-    assert names.index("low_pass16") < names.index("both_sides") < names.index("mean_of_sides")
+    assert names.index("low_pass12") < names.index("both_sides") < names.index("mean_of_sides")
     with pytest.raises(ConfigError, match=r"model\.mirrored is true, and chexnet has no such layers.*expected false"):
         model(load_config("chexnet", ["model.mirrored=true", "image.size=32"]))
 
