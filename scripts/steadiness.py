@@ -97,7 +97,7 @@ def _jpeg(film: Any, random: Any) -> Any:
 
 
 def _webp(film: Any, random: Any) -> Any:
-    """Return the film as a lossy WebP of quality 95 has it: 220 grey levels, and less noise."""
+    """Return the film as a lossy WebP of quality 95 has it, in 220 grey levels."""
     return _saved(film, ".webp")
 
 

@@ -8,7 +8,6 @@ two CPU cores. ``weights="imagenet"`` reads the file of the package ``efficientn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -72,8 +71,16 @@ def build(
         from covidcxr_tf.models.weights import recommended_normalisation
 
         normalise = recommended_normalisation(weights, channels=int(input_shape[-1] or 0), arch="efficientnet_lite0")
-    seen: dict[str, Any] = {"low_pass": low_pass, "mirrored": mirrored}
-    image, found = stages(input_shape, normalise, blocks, width=width, synchronized=synchronized, seed=seed, **seen)
+    image, found = stages(
+        input_shape,
+        normalise,
+        blocks,
+        width=width,
+        synchronized=synchronized,
+        low_pass=low_pass,
+        mirrored=mirrored,
+        seed=seed,
+    )
     features = top(found[-1], scaled(HEAD, width), synchronized=synchronized, seed=seed)
     if mirrored:
         features = mean_of_sides(features)

@@ -73,7 +73,9 @@ def smoothed(film: keras.KerasTensor, times: int) -> keras.KerasTensor:
 
 def both_sides(film: keras.KerasTensor) -> keras.KerasTensor:
     """Return the films and then their mirror images, (N, H, W, C) to (2 N, H, W, C), after ``"both_sides"``."""
-    return keras.layers.Concatenate(axis=0, name="both_sides")([film, _turned(film, "mirror_images")])
+    return keras.layers.Concatenate(axis=0, name="both_sides")(
+        [film, _named(keras.ops.flip(film, axis=2), "mirror_images")]
+    )
 
 
 def mean_of_sides(features: keras.KerasTensor) -> keras.KerasTensor:
@@ -84,14 +86,14 @@ def mean_of_sides(features: keras.KerasTensor) -> keras.KerasTensor:
     file opens without this package. Source of the idea: Krizhevsky 2012, section 4.1, with logits for probabilities.
     """
     film, mirrored = keras.ops.split(features, 2, axis=0)
-    film._keras_history.operation.name = "sides"  # else it counts the models of a process, and no two files are alike
-    return keras.layers.Average(name=MEAN_OF_SIDES)([film, _turned(mirrored, "mirrored_back")])
+    turned = _named(keras.ops.flip(mirrored, axis=2), "mirrored_back")
+    return keras.layers.Average(name=MEAN_OF_SIDES)([_named(film, "sides"), turned])
 
 
-def _turned(film: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    turned = keras.ops.flip(film, axis=2)
-    turned._keras_history.operation.name = name
-    return turned
+def _named(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Return a tensor whose operation has this name; Keras' own count the models of a process: files would differ."""
+    tensor._keras_history.operation.name = name
+    return tensor
 
 
 def logits_layer(units: int, seed: int | None = None) -> keras.layers.Dense:

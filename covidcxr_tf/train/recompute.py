@@ -146,8 +146,8 @@ def single_tensor_cuts(model: keras.Model) -> list[str]:
         for tensor in _inputs_of(step):
             if id(tensor) not in place:
                 raise ConfigError(
-                    f"what '{step.name}' takes is not the first output of a layer of {model.name}",
-                    expected="layers only, each called once",
+                    f"what '{step.name}' takes does not come from the first call of a layer of {model.name}",
+                    expected="layers and operations of Keras, each called once",
                     remedy="set train.recompute = false",
                 )
             last_use[place[id(tensor)]] = number
